@@ -1,0 +1,52 @@
+# Every target sets up what it needs: Python >= 3.11, make and a package registry are enough.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TIDEGATE_SHARED_DATA ?= $(abspath ../shared/data)
+export TIDEGATE_SHARED_DATA
+
+.DEFAULT_GOAL := help
+.PHONY: help run setup test lint format types check bench lock clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Tidegate needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another with: make PYTHON=python3.12 ..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+setup: $(STAMP)  ## create .venv from the hash-pinned lock
+
+run: $(STAMP)  ## trade the demo strategy on the embedded paper venue for a minute
+	$(BIN)/tidegate demo
+
+test: $(STAMP)  ## run every test
+	$(BIN)/python -m pytest -n 2
+
+lint: $(STAMP)  ## check format and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/hadolint Dockerfile
+
+format: $(STAMP)  ## rewrite to the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: $(STAMP)  ## mypy --strict
+	$(BIN)/mypy
+
+check: test lint types  ## what CI runs
+
+bench: $(STAMP)  ## measure against the budgets
+	$(BIN)/python -m benchmarks.throughput
+
+lock:  ## refresh requirements.lock (needs uv)
+	uv pip compile --universal --generate-hashes --no-header --no-emit-index-url \
+	  --python-version 3.11 --all-extras --group dev pyproject.toml --output-file requirements.lock
+
+clean:  ## remove what the targets made
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""What the outside world says, as typed events. Knows nothing of the runtime."""

@@ -1,0 +1,121 @@
+"""The interfaces of the feeds package; the implementations are elsewhere.
+
+Decoder: bytes in, events and bytes out, no socket. Tape: recorded or made-up data, told how far
+to play. Feed: the running thing, which pushes batches at whoever runs it.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from feeds.events import AssetClass, Event, MarketEvent, Symbol
+
+
+class Subscription(msgspec.Struct, frozen=True):
+    """What a strategy wants to hear: every trade and quote (and bars a tape holds) of a symbol."""
+
+    symbol: Symbol
+    asset_class: AssetClass
+
+
+class Audit(msgspec.Struct):
+    """Every row accounted for: rows == sum of what it became.
+
+    `rows` read; `events` made of them; `suspicious` dropped by the recorder's own flag;
+    `malformed` not readable; `ignored` knowingly skipped, by kind.
+    One row may hold several events (a frame of many trades) or only change state: `rows_used`
+    counts the rows that made events, and rows = rows_used + suspicious + malformed + all ignored.
+    """
+
+    rows: int = 0
+    rows_used: int = 0
+    events: int = 0
+    suspicious: int = 0
+    malformed: int = 0
+    ignored: dict[str, int] = msgspec.field(default_factory=dict)
+
+    def ignore(self, kind: str, count: int = 1) -> None:
+        """Count `count` rows as knowingly skipped."""
+        self.ignored[kind] = self.ignored.get(kind, 0) + count
+
+    @property
+    def unaccounted(self) -> int:
+        """Rows that became nothing: zero, or there is a fault in the reader."""
+        accounted = self.rows_used + self.suspicious + self.malformed + sum(self.ignored.values())
+        return self.rows - accounted
+
+
+class FeedStatistics(msgspec.Struct, frozen=True):
+    """A snapshot of a feed's counters.
+
+    `frames` are WebSocket messages or file rows; `ignored` is by kind of message.
+    """
+
+    name: str
+    frames: int = 0
+    events: int = 0
+    malformed: int = 0
+    suspicious: int = 0
+    reconnects: int = 0
+    gaps: int = 0
+    ignored: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class Decoder(Protocol):
+    """Sans-I/O side of one connection; never raises on what the venue sent."""
+
+    def receive(self, data: bytes | str, received: int) -> list[Event]:
+        """Take one frame and return what it says, in the venue's order."""
+        ...
+
+    def data_to_send(self) -> list[bytes | str]:
+        """Return the frames that must go out now, and forget them."""
+        ...
+
+
+class Source(Protocol):
+    """Market data in order of time (a bar counts from its end), read lazily."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for messages: a path, or "synthetic"."""
+        ...
+
+    def events(self) -> Iterator[MarketEvent]:
+        """Read from the start; memory does not grow with length."""
+        ...
+
+    def audit(self) -> Audit:
+        """Return the counts so far."""
+        ...
+
+
+Deliver = Callable[[Sequence[Event]], Awaitable[None]]
+"""Takes one batch; a slow taker pushes back on the feed by not returning."""
+
+
+class Feed(Protocol):
+    """A running source of batches.
+
+    `lockstep` is True where the tape waits for the reader and the engine's time follows the data
+    (flat-out replay); False where time goes on by itself.
+    """
+
+    @property
+    def lockstep(self) -> bool:
+        """Whether the tape waits for the reader."""
+        ...
+
+    async def run(self, subscriptions: Sequence[Subscription], deliver: Deliver) -> None:
+        """Deliver batches until the data ends or the caller cancels.
+
+        Raises:
+            VenueRefused: wrong credentials, or a subscription that the venue will not serve.
+            FeedError: the venue could not be reached within the time allowed at start.
+        """
+        ...
+
+    def statistics(self) -> FeedStatistics:
+        """Return the counters so far; callable at any moment from the loop's thread."""
+        ...

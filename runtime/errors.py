@@ -1,0 +1,52 @@
+"""The rest of the tree of errors; the root and the feed errors live in `feeds.errors`."""
+
+from feeds.errors import ConfigError, DecodeError, FeedError, TidegateError, VenueRefused
+
+__all__ = [
+    "ConfigError",
+    "DecodeError",
+    "FeedError",
+    "IllegalTransition",
+    "OrderRejected",
+    "QuotaExhausted",
+    "RunFailed",
+    "StrategyError",
+    "TidegateError",
+    "VenueRefused",
+]
+
+
+class StrategyError(TidegateError):
+    """The strategy author's turn: the strategy could not be loaded, or raised.
+
+    Attributes:
+        where: the callback that raised ("initialize", "on_data", ...), or "load".
+    """
+
+    def __init__(self, message: str, where: str) -> None:
+        super().__init__(message)
+        self.where = where
+
+
+class OrderRejected(TidegateError):
+    """An order that may not leave: a risk check or the broker said no, with the reason."""
+
+
+class QuotaExhausted(TidegateError):
+    """A job needed a training minute that the bucket does not have."""
+
+
+class IllegalTransition(TidegateError):
+    """Our turn: an event came that the state table has no row for.
+
+    Attributes:
+        subject: what it happened to; state: where it was; event: what came.
+    """
+
+    def __init__(self, subject: str, state: str, event: str) -> None:
+        super().__init__(f"{subject} is {state}: it cannot take {event}")
+        self.subject, self.state, self.event = subject, state, event
+
+
+class RunFailed(TidegateError):
+    """The run ended for a reason named in the message. Exit code 1."""
