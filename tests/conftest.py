@@ -1,0 +1,26 @@
+"""Fixtures for every test: blocking calls in the loop fail, recorded data is found or skipped."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def blockbuster() -> Iterator[BlockBuster]:
+    """Make a blocking call on the event loop an error, wherever our own packages make it."""
+    with blockbuster_ctx(scanned_modules=["feeds", "runtime", "strategies"]) as detector:
+        yield detector
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of recorded market data; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("TIDEGATE_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "lean").is_dir():
+        pytest.skip(f"no recorded market data at {folder}: set TIDEGATE_SHARED_DATA to its folder")
+    return folder
