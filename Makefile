@@ -44,9 +44,13 @@ check: test lint types  ## what CI runs
 bench: $(STAMP)  ## measure against the budgets
 	$(BIN)/python -m benchmarks.throughput
 
-lock:  ## refresh requirements.lock (needs uv)
-	uv pip compile --universal --generate-hashes --no-header --no-emit-index-url \
-	  --python-version 3.11 --all-extras --group dev pyproject.toml --output-file requirements.lock
+COMPILE = uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11
+SUBSET = $(COMPILE) --no-annotate --constraint requirements.lock
+
+lock:  ## refresh the three locks (needs uv): all, what the image runs, what builds the wheel
+	$(COMPILE) --all-extras --group dev pyproject.toml --output-file requirements.lock
+	$(SUBSET) --extra examples pyproject.toml --output-file requirements-run.lock
+	$(SUBSET) --group build --output-file requirements-build.lock
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
