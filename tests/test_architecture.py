@@ -1,0 +1,283 @@
+"""Imports run one way, in no circle, and pure modules know neither the clock nor the outside.
+
+Every module of `feeds` and `runtime` is pure unless SHELLS names it: one that has to touch the
+outside is added there, and one that no longer does is taken off. Only explicit imports count;
+those under TYPE_CHECKING bind packages, not modules.
+"""
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+MAY_IMPORT = {
+    "feeds": {"feeds"},
+    "runtime": {"feeds", "runtime"},
+    "strategies": {"feeds", "runtime", "strategies"},
+    "benchmarks": {"feeds", "runtime", "strategies", "benchmarks"},
+    "tests": {"feeds", "runtime", "strategies", "benchmarks", "tests"},
+}
+
+SHELLS = {
+    "feeds": "offers the live feeds",
+    "feeds.connection": "one socket",
+    "feeds.replay": "waits at the recorded pace",
+    "feeds.stream": "a connection and its decoder",
+    "feeds.venue.server": "sockets of the other party",
+    "runtime": "offers everything a strategy author types",
+    "runtime.assembly": "knows every concrete class",
+    "runtime.backtest": "runs the engine",
+    "runtime.cli": "arguments and exit codes",
+    "runtime.client": "speaks to a running runtime",
+    "runtime.clock": "the one that asks the system",
+    "runtime.control.lag": "measures the event loop",
+    "runtime.control.logs": "writes the log",
+    "runtime.control.signals": "hears the operating system",
+    "runtime.live": "the task group",
+    "runtime.testing": "drives engines in tests",
+    "runtime.trading.alpaca": "speaks to a broker",
+    "runtime.trading.journal": "writes a database",
+    "runtime.training.isolation.process": "supervises worker processes",
+    "runtime.training.isolation.worker": "is a worker process",
+    "runtime.training.manager": "starts jobs",
+    "runtime.training.quota": "waits for tokens and keeps them on disk",
+    "runtime.training.readiness": "an event for the loop and one for threads",
+    "runtime.training.slots": "publishes through readiness",
+    "runtime.training.store": "writes files",
+}
+
+# fmt: off
+OUTSIDE = {
+    "anyio", "asyncio", "http", "multiprocessing", "os", "secrets", "select", "selectors", "shutil",
+    "signal", "socket", "sqlite3", "ssl", "structlog", "subprocess", "tempfile", "time", "urllib",
+    "websockets",
+}
+# fmt: on
+NEVER_THE_SAME = {
+    "datetime.date.today",
+    "datetime.datetime.now",
+    "datetime.datetime.today",
+    "datetime.datetime.utcnow",
+    "uuid.uuid1",
+    "uuid.uuid4",
+}
+SEEDED = {"Random", "default_rng", "Generator", "PCG64", "SeedSequence"}
+
+
+class Module(NamedTuple):
+    """What one source says: the dotted names it imports, and its calls on clock and chance."""
+
+    imports: frozenset[str]
+    typing_imports: frozenset[str]
+    impure_calls: frozenset[str]
+
+
+def dotted(node: ast.expr) -> str:
+    """The name `a.b.c` of an expression, or "" where it is not a plain name."""
+    if isinstance(node, ast.Attribute):
+        return f"{owner}.{node.attr}" if (owner := dotted(node.value)) else ""
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def imported(node: ast.AST, package: str) -> Iterator[tuple[str, str]]:
+    """What an import statement binds: (name here, dotted name); `from a import b` is a.b."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield alias.asname or alias.name, alias.name
+    elif isinstance(node, ast.ImportFrom):
+        parts = package.split(".")
+        base = parts[: len(parts) + 1 - node.level] if node.level else []
+        for alias in node.names:
+            yield (
+                alias.asname or alias.name,
+                ".".join([*base, *filter(None, [node.module]), alias.name]),
+            )
+
+
+def impure(call: ast.Call, bound: Mapping[str, str]) -> str:
+    """The full name of a call that answers differently each time, or ""."""
+    root, dot, rest = dotted(call.func).partition(".")
+    name = bound.get(root, "") + dot + rest
+    if name.startswith(("random.", "numpy.random.")):
+        seeded = name.rpartition(".")[2] in SEEDED and (call.args or call.keywords)
+        return "" if seeded else name
+    return name if name in NEVER_THE_SAME else ""
+
+
+def parse(name: str, source: str, *, is_package: bool = False) -> Module:
+    """Read one module's imports and calls."""
+    package = name if is_package else name.rpartition(".")[0]
+    tree = ast.parse(source)
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and dotted(node.test).endswith("TYPE_CHECKING")
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    real: dict[str, str] = {}
+    typing: dict[str, str] = {}
+    for node in ast.walk(tree):
+        (typing if id(node) in typing_only else real).update(imported(node, package))
+    calls = {impure(node, real) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    return Module(frozenset(real.values()), frozenset(typing.values()), frozenset(calls - {""}))
+
+
+def read(packages: Iterable[str]) -> dict[str, Module]:
+    """All modules of these packages of the checkout."""
+    found = {}
+    for path in (p for package in packages for p in sorted((ROOT / package).rglob("*.py"))):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        is_package = parts[-1] == "__init__"
+        name = ".".join(parts[:-1] if is_package else parts)
+        found[name] = parse(name, path.read_text("utf-8"), is_package=is_package)
+    return found
+
+
+def ours(wanted: str, modules: Mapping[str, Module]) -> str | None:
+    """The module of ours that holds this dotted name, or None."""
+    while wanted and wanted not in modules:
+        wanted = wanted.rpartition(".")[0]
+    return wanted or None
+
+
+def graph(modules: Mapping[str, Module]) -> dict[str, set[str]]:
+    """Module -> the modules of ours that it imports when it runs."""
+    return {
+        name: {found for wanted in module.imports if (found := ours(wanted, modules))} - {name}
+        for name, module in modules.items()
+    }
+
+
+def wrong_arrows(modules: Mapping[str, Module]) -> list[str]:
+    """Imports across packages that MAY_IMPORT does not allow."""
+    return [
+        f"{name} imports {wanted}"
+        for name, module in modules.items()
+        for wanted in sorted(module.imports | module.typing_imports)
+        if (to := wanted.split(".")[0]) in MAY_IMPORT and to not in MAY_IMPORT[name.split(".")[0]]
+    ]
+
+
+def circle(modules: Mapping[str, Module]) -> list[str]:
+    """One import cycle, or nothing."""
+    try:
+        TopologicalSorter(graph(modules)).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def impurities(name: str, modules: Mapping[str, Module]) -> list[str]:
+    """How this module reaches the outside: each path of imports and what it ends in."""
+    edges = graph(modules)
+    found: list[str] = []
+    pending: list[tuple[str, ...]] = [(name,)]
+    seen = {name}
+    while pending:
+        path = pending.pop()
+        module = modules[path[-1]]
+        reached = {w for w in module.imports if w.split(".")[0] in OUTSIDE} | module.impure_calls
+        found += [" -> ".join([*path, what]) for what in sorted(reached)]
+        for further in sorted(edges[path[-1]] - seen):
+            seen.add(further)
+            pending.append((*path, further))
+    return found
+
+
+@pytest.fixture(scope="module")
+def modules() -> dict[str, Module]:
+    return read(MAY_IMPORT)
+
+
+def planted(**sources: str) -> dict[str, Module]:
+    """Modules from sources; `__` in a name is a dot."""
+    return {n.replace("__", "."): parse(n.replace("__", "."), s) for n, s in sources.items()}
+
+
+def test_packages_import_one_way(modules: dict[str, Module]) -> None:
+    assert wrong_arrows(modules) == []
+
+
+def test_no_import_circle(modules: dict[str, Module]) -> None:
+    assert circle(modules) == []
+
+
+def test_modules_are_pure_unless_listed(modules: dict[str, Module]) -> None:
+    pure = [n for n in modules if n.split(".")[0] in {"feeds", "runtime"} and n not in SHELLS]
+    assert len(pure) > 10
+    assert [line for name in pure for line in impurities(name, modules)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("feeds.base", "from runtime.errors import StrategyError"),
+        ("feeds.base", "def late():\n    import runtime"),
+        ("feeds.base", "if TYPE_CHECKING:\n    from runtime import clock"),
+        ("runtime.engine", "from strategies.demo import Demo"),
+        ("runtime.engine", "import tests.conftest"),
+        ("strategies.demo", "from benchmarks import throughput"),
+        ("benchmarks.throughput", "from tests import conftest"),
+    ],
+)
+def test_planted_wrong_arrow_is_seen(name: str, source: str) -> None:
+    assert len(wrong_arrows({name: parse(name, source)})) == 1
+
+
+def test_planted_circle_is_seen() -> None:
+    late = "def late():\n    from runtime import a"
+    assert circle(planted(runtime__a="from runtime.b import x", runtime__b="from . import c")) == []
+    assert set(
+        circle(
+            planted(
+                runtime__a="from runtime.b import x",
+                runtime__b="from . import c",
+                runtime__c=late,
+            )
+        )
+    ) == {"runtime.a", "runtime.b", "runtime.c"}
+    typing_only = "if typing.TYPE_CHECKING:\n    from runtime import a"
+    assert circle(planted(runtime__a="import runtime.b", runtime__b=typing_only)) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import asyncio",
+        "from os import path",
+        "def late():\n    import time",
+        "from datetime import datetime\nnow = datetime.now(UTC)",
+        "import datetime as dt\nnow = dt.date.today()",
+        "from uuid import uuid4 as fresh\nname = fresh()",
+        "import random\nx = random.uniform(0, 1)",
+        "from random import choice\nx = choice('ab')",
+        "import random\nx = random.Random()",
+        "import numpy as np\nx = np.random.normal(0, 1)",
+        "from numpy.random import default_rng\nx = default_rng()",
+    ],
+)
+def test_planted_impurity_is_seen_through_others(source: str) -> None:
+    modules = planted(feeds__a="from feeds.b import x", feeds__b="from . import c", feeds__c=source)
+    assert [line.rpartition(" -> ")[0] for line in impurities("feeds.a", modules)] == [
+        "feeds.a -> feeds.b -> feeds.c"
+    ]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import threading, datetime, zipfile",
+        "from random import Random\ndef delay(random: Random):\n    return random.uniform(0, 1)",
+        "import numpy as np\nx = np.random.default_rng(7).normal()",
+        "from datetime import datetime\nx = datetime.fromtimestamp(0, UTC)",
+        "if TYPE_CHECKING:\n    import asyncio",
+    ],
+)
+def test_pure_source_passes(source: str) -> None:
+    assert impurities("feeds.a", planted(feeds__a=source)) == []
