@@ -128,7 +128,7 @@ class Order(msgspec.Struct, frozen=True):
     @property
     def signed_quantity(self) -> Decimal:
         """The change of position it asks for: negative for a sell."""
-        return self.quantity if self.side is Side.BUY else -self.quantity
+        return self.quantity if self.side is Side.BUY else self.quantity.copy_negate()
 
 
 class Fill(msgspec.Struct, frozen=True):
@@ -158,7 +158,7 @@ class Fill(msgspec.Struct, frozen=True):
     @property
     def signed_quantity(self) -> Decimal:
         """The change of position: negative for a sell."""
-        return self.quantity if self.side is Side.BUY else -self.quantity
+        return self.quantity if self.side is Side.BUY else self.quantity.copy_negate()
 
 
 class OrderUpdate(msgspec.Struct, frozen=True):
