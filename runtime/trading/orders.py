@@ -12,7 +12,7 @@ from typing import NewType
 
 import msgspec
 
-from feeds.events import AssetClass, Symbol
+from feeds.events import Symbol
 from runtime.errors import IllegalTransition
 
 ClientOrderId = NewType("ClientOrderId", str)
@@ -27,11 +27,6 @@ MEAN = Context(prec=28)
 """Averages are shown in this context: they are for reading, no money is kept in them."""
 
 ZERO = Decimal(0)
-
-
-def lot_size(asset_class: AssetClass) -> Decimal:
-    """Return the smallest step of an order's quantity: 1 share, or 1e-8 of a coin or currency."""
-    return Decimal(1) if asset_class is AssetClass.EQUITY else Decimal("0.00000001")
 
 
 class Side(StrEnum):
@@ -322,6 +317,11 @@ class TrackedOrder:
         return EXACT.subtract(self.order.quantity, self.filled)
 
     @property
+    def is_cancelling(self) -> bool:
+        """Whether its end was asked for and has not come."""
+        return self.state is OrderState.CANCEL_PENDING
+
+    @property
     def average_price(self) -> Decimal:
         """The mean price of the fills by quantity (28 digits), 0 before the first."""
         return MEAN.divide(self._notional, self.filled) if self.filled else ZERO
@@ -339,10 +339,10 @@ class TrackedOrder:
 
         False where there is nothing to ask for: it has ended, was never sent, or was asked before.
         """
-        if self.state.is_terminal or self.state is OrderState.CANCEL_PENDING:
+        if self.state.is_terminal or self.is_cancelling:
             return False
         self.state = self._next(Request.CANCEL)
-        return self.state is OrderState.CANCEL_PENDING
+        return self.is_cancelling
 
     def apply(self, update: OrderUpdate) -> OrderEvent | None:
         """Take what the broker reported; return the event of it, None where it tells nothing new.

@@ -103,10 +103,9 @@ class Portfolio:
     zero: market orders fill at a price that was not known when they were reviewed.
     """
 
-    __slots__ = ("_marks", "_positions", "cash", "fees", "start")
+    __slots__ = ("_marks", "_positions", "cash", "fees")
 
     def __init__(self, cash: Decimal) -> None:
-        self.start = cash
         self.cash = cash
         self.fees = ZERO
         self._marks: dict[Symbol, float] = {}
