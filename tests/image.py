@@ -4,16 +4,19 @@ Not a container: the Python is this one and the base image is not fetched. The c
 locks and the files that enter are those of a real build.
 """
 
+import atexit
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -72,6 +75,12 @@ class Image(NamedTuple):
     wheel: Path
     home: Path
 
+    @classmethod
+    def of(cls, folder: Path) -> "Image":
+        """What `build(folder)` left there."""
+        (wheel,) = (folder / "src" / "dist").glob("*.whl")
+        return cls(folder / "opt" / "tidegate", wheel, folder / "home")
+
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the environment from an empty folder, knowing PATH and HOME only."""
         return subprocess.run(
@@ -86,7 +95,7 @@ class Image(NamedTuple):
         )
 
 
-def build(folder: Path) -> Image:
+def build(folder: Path) -> None:
     """Carry out the build stage of the Dockerfile below `folder`.
 
     Raises:
@@ -126,15 +135,34 @@ def build(folder: Path) -> Image:
                 check=False,
             )
             assert ran.returncode == 0, f"RUN {command}\n{ran.stdout}{ran.stderr}"
-    (wheel,) = (folder / "src" / "dist").glob("*.whl")
-    home = folder / "home"
-    home.mkdir()
-    return Image(folder / "opt" / "tidegate", wheel, home)
+    (folder / "home").mkdir()
 
 
-@pytest.fixture(scope="session")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    """The result of the build stage, made once for all tests of the group "packaging"."""
-    folder = tmp_path_factory.mktemp("image")
-    yield build(folder)
-    shutil.rmtree(folder)  # hundreds of megabytes, which pytest would keep for three runs
+@cache
+def built() -> Image:
+    """The result of the build stage, made once for all workers of a test run.
+
+    A lock on a file shares it: exclusive while one worker builds, shared while any uses it. The
+    last to leave takes it away. (xdist's loadgroup would do, but groups nothing with pytest 9.2:
+    pytest-xdist issue 1386.)
+    """
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    folder = Path(tempfile.gettempdir(), f"tidegate-image-{run}")
+    lock = folder.with_suffix(".lock").open("w")
+
+    def leave() -> None:
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
+            Path(lock.name).unlink()
+
+    atexit.register(leave)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        fcntl.flock(lock, fcntl.LOCK_SH)  # another builds, or has built
+    else:
+        folder.mkdir()
+        build(folder)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+    return Image.of(folder)

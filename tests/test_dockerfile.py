@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.image import ROOT, Image, copied, dockerfile, instructions, is_ignored
+from tests.image import ROOT, Image, built, copied, dockerfile, instructions, is_ignored
 from tests.test_lock import locked_versions
 
-pytest_plugins = ["tests.image"]
-pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("packaging")]
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def image() -> Image:
+    return built()
 
 
 def last(word: str) -> str:

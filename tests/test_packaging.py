@@ -8,13 +8,17 @@ from zipfile import ZipFile
 import pytest
 from packaging.requirements import Requirement
 
-from tests.image import ROOT, Image
+from tests.image import ROOT, Image, built
 
-pytest_plugins = ["tests.image"]
-pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("packaging")]
+pytestmark = pytest.mark.timeout(240)
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 PACKAGES = ["feeds", "runtime", "strategies"]
+
+
+@pytest.fixture(scope="module")
+def image() -> Image:
+    return built()
 
 
 def test_wheel_holds_exactly_the_packages(image: Image) -> None:
