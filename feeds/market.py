@@ -82,74 +82,74 @@ class _Path:
             self._make(self._block)
 
     def _make(self, count: int) -> None:
-        seconds = float(1 / self._rate)
         noise = self._random.standard_normal((5, count))
-
-        keep = math.exp(-seconds / SIGNAL_SECONDS)
-        kicks = math.sqrt(1.0 - keep * keep) * noise[0]
-        signal, self._signal = _decaying(self._signal, keep, kicks)
-        moves = DRIFT_BPS * seconds * signal + NOISE_BPS * math.sqrt(seconds) * noise[1]
-        back = math.exp(-seconds / RETURN_SECONDS)
-        deviation, self._deviation_bps = _decaying(self._deviation_bps, back, moves)
-        mid = self._level * np.exp(deviation * 1e-4)
-
-        # In whole numbers all through: tick k is at start + floor(k / rate) and never drifts.
-        step, per_step = SECOND * self._rate.denominator, self._rate.numerator
-        whole, rest = divmod(self._made * step, per_step)
-        times = self._start + whole + (rest + np.arange(count) * step) // per_step
-        self._times: list[int] = times.tolist()
-
-        is_trade = np.arange(count) % 5 % 2 == 1
+        signal, mid = self._walk(noise[0], noise[1])
+        times = self._next_times(count)
         half = HALF_SPREAD_BPS * 1e-4 * mid * (1.0 + 0.25 * np.abs(noise[4]))
-        bids = np.rint((mid - half) * self._grid)[~is_trade]
-        asks = np.maximum(np.rint((mid + half) * self._grid)[~is_trade], bids + 1.0)
+
+        trade = np.arange(count) % 5 % 2 == 1
+        quote = ~trade
+        bids = np.rint((mid - half)[quote] * self._grid)
+        asks = np.maximum(np.rint((mid + half)[quote] * self._grid), bids + 1.0)
         bids, asks = bids / self._grid, asks / self._grid
-        lean = 0.5 * FLOW * signal[~is_trade]
-        quotes = self._quotes(
-            times[~is_trade],
-            bids,
-            self._sizes(QUOTE_VALUE, lean + 0.5 * noise[2][~is_trade]),
-            asks,
-            self._sizes(QUOTE_VALUE, -lean + 0.5 * noise[3][~is_trade]),
-        )
-        buys = FLOW * signal[is_trade] + noise[2][is_trade] > 0.0
-        # The quotes in force at the trades: of a block's every three, the first and the second.
+        tilt = 0.5 * FLOW * signal
+        bid_sizes = self._sizes(QUOTE_VALUE, (0.5 * noise[2] + tilt)[quote])
+        ask_sizes = self._sizes(QUOTE_VALUE, (0.5 * noise[3] - tilt)[quote])
+        quotes = self._quotes(times[quote], bids, bid_sizes, asks, ask_sizes)
+
+        buys = (FLOW * signal + noise[2])[trade] > 0.0
+        # The quotes in force at the trades: of every three, the first and the second.
         bids, asks = bids.reshape(-1, 3)[:, :2].ravel(), asks.reshape(-1, 3)[:, :2].ravel()
-        trades = self._trades(
-            times[is_trade],
-            np.where(buys, asks, bids),
-            self._sizes(TRADE_VALUE, FLOW * np.abs(signal[is_trade]) + 0.8 * noise[3][is_trade]),
-            buys,
-        )
-        self._events: list[MarketEvent] = [*quotes, *trades]
-        self._events[0::5], self._events[2::5], self._events[4::5] = (
-            quotes[0::3],
-            quotes[1::3],
-            quotes[2::3],
-        )
-        self._events[1::5], self._events[3::5] = trades[0::2], trades[1::2]
+        sizes = self._sizes(TRADE_VALUE, (FLOW * np.abs(signal) + 0.8 * noise[3])[trade])
+        trades = self._trades(times[trade], np.where(buys, asks, bids), sizes, buys)
+
+        self._times: list[int] = times.tolist()
+        self._events = _weave(quotes, trades)
         self._made += count
         self._position = 0
 
-    def _sizes(self, value: float, log_scale: Floats) -> Floats:
-        unit = 10.0**-self._size_decimals
-        sizes = np.exp(log_scale) * (value / self._level)
-        return np.maximum(np.round(sizes, self._size_decimals), unit)
+    def _walk(self, signal_noise: Floats, mid_noise: Floats) -> tuple[Floats, Floats]:
+        """Return the hidden signal and the mid at each tick of the block."""
+        seconds = float(1 / self._rate)
+        keep = math.exp(-seconds / SIGNAL_SECONDS)
+        kicks = math.sqrt(1.0 - keep * keep) * signal_noise
+        signal, self._signal = _decaying(self._signal, keep, kicks)
+        # What a signal that fades meanwhile adds until the next tick.
+        drift = DRIFT_BPS * SIGNAL_SECONDS * (1.0 - keep) * signal
+        moves = drift + NOISE_BPS * math.sqrt(seconds) * mid_noise
+        back = math.exp(-seconds / RETURN_SECONDS)
+        deviation, self._deviation_bps = _decaying(self._deviation_bps, back, moves)
+        return signal, self._level * np.exp(deviation * 1e-4)
 
-    def _quotes(
-        self, times: Times, bids: Floats, bid_sizes: Floats, asks: Floats, ask_sizes: Floats
-    ) -> list[Quote]:
+    def _next_times(self, count: int) -> Times:
+        # In whole numbers all through: tick k is at start + floor(k / rate) and never drifts.
+        step, per_step = SECOND * self._rate.denominator, self._rate.numerator
+        whole, rest = divmod(self._made * step, per_step)
+        return self._start + whole + (rest + np.arange(count) * step) // per_step
+
+    def _sizes(self, value: float, log_scale: Floats) -> Floats:
+        smallest = 10.0**-self._size_decimals
+        sizes = np.exp(log_scale) * (value / self._level)
+        return np.maximum(np.round(sizes, self._size_decimals), smallest)
+
+    def _quotes(self, times: Times, *columns: Floats) -> list[Quote]:
         at: list[int] = times.tolist()
-        columns = (column.tolist() for column in (bids, bid_sizes, asks, ask_sizes))
-        return list(map(Quote, repeat(self._symbol), at, at, *columns))
+        return list(map(Quote, repeat(self._symbol), at, at, *(c.tolist() for c in columns)))
 
     def _trades(self, times: Times, prices: Floats, sizes: Floats, buys: Flags) -> list[Trade]:
         at: list[int] = times.tolist()
         first = self._made * 2 // 5 + 1
         ids = map(str, range(first, first + len(at)))
         sides = [BUYER if buy else SELLER for buy in buys.tolist()]
-        symbols, values = repeat(self._symbol), (prices.tolist(), sizes.tolist())
-        return list(map(Trade, symbols, at, at, *values, ids, sides))
+        figures = prices.tolist(), sizes.tolist()
+        return list(map(Trade, repeat(self._symbol), at, at, *figures, ids, sides))
+
+
+def _weave(quotes: list[Quote], trades: list[Trade]) -> list[MarketEvent]:
+    woven: list[MarketEvent] = [*quotes, *trades]
+    woven[0::5], woven[2::5], woven[4::5] = quotes[0::3], quotes[1::3], quotes[2::3]
+    woven[1::5], woven[3::5] = trades[0::2], trades[1::2]
+    return woven
 
 
 def _decaying(first: float, keep: float, moves: Floats) -> tuple[Floats, float]:

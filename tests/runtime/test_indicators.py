@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -59,34 +60,37 @@ def slow_rsi(series: list[float], period: int) -> float:
     return 100.0 if loss == 0 else 100 - 100 / (1 + gain / loss)
 
 
+class Case(NamedTuple):
+    """`beyond` the period it needs so many numbers; rounding may be as large as the rest says."""
+
+    make: Callable[[int], Indicator]
+    slow: Callable[[list[float], int], float]
+    beyond: int
+    of_largest: float
+    absolute: float
+
+
 @pytest.mark.parametrize(
-    ("make", "slow", "beyond", "of_largest", "absolute"),
+    "case",
     [
-        (ExponentialMovingAverage, slow_ema, 0, 1e-9, 0.0),
-        (SimpleMovingAverage, slow_sma, 0, 1e-9, 0.0),
-        (StandardDeviation, slow_std, 0, 1e-6, 0.0),
-        (RateOfChange, slow_roc, 1, 0.0, 1e-6),
-        (RelativeStrengthIndex, slow_rsi, 1, 0.0, 1e-6),
+        Case(ExponentialMovingAverage, slow_ema, 0, 1e-9, 0.0),
+        Case(SimpleMovingAverage, slow_sma, 0, 1e-9, 0.0),
+        Case(StandardDeviation, slow_std, 0, 1e-6, 0.0),
+        Case(RateOfChange, slow_roc, 1, 0.0, 1e-6),
+        Case(RelativeStrengthIndex, slow_rsi, 1, 0.0, 1e-6),
     ],
 )
 @given(series=SERIES, period=st.integers(1, 9))
 def test_after_each_update_it_is_the_definition(
-    make: Callable[[int], Indicator],
-    slow: Callable[[list[float], int], float],
-    beyond: int,
-    of_largest: float,
-    absolute: float,
-    series: list[float],
-    period: int,
+    case: Case, series: list[float], period: int
 ) -> None:
-    indicator = make(period)
+    indicator = case.make(period)
     for count, number in enumerate(series, 1):
         ready = indicator.update(number)
-        # Rounding of an average is relative to the numbers in it; a deviation is a square root.
-        tolerance = absolute + of_largest * max(series[:count])
-        assert indicator.value == pytest.approx(slow(series[:count], period), abs=tolerance)
+        tolerance = case.absolute + case.of_largest * max(series[:count])
+        assert indicator.value == pytest.approx(case.slow(series[:count], period), abs=tolerance)
         assert indicator.samples == count
-        assert ready == indicator.is_ready == (count >= period + beyond)
+        assert ready == indicator.is_ready == (count >= period + case.beyond)
 
 
 @pytest.mark.parametrize("make", [SimpleMovingAverage, StandardDeviation])
