@@ -28,6 +28,9 @@ MEAN = Context(prec=28)
 
 ZERO = Decimal(0)
 
+LARGEST = Decimal("1e15")
+"""No quantity or price above this is meant: it is a fault of a strategy or of the data."""
+
 
 class Side(StrEnum):
     """Which way the position moves."""
@@ -127,7 +130,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Fill(msgspec.Struct, frozen=True):
-    """One execution: `quantity` > 0 base units at `price`, `fee` >= 0 on top, `time` the venue's.
+    """One execution: `quantity` > 0 at `price` > 0, `time` the venue's; a `fee` < 0 is a rebate.
 
     Raises:
         ValueError: the quantity or the price is not a positive finite number, or the fee is not

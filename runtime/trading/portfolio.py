@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from decimal import Decimal, localcontext
 
 from feeds.events import Symbol
-from runtime.trading.orders import EXACT, MEAN, ZERO, Fill
+from runtime.trading.orders import EXACT, LARGEST, MEAN, ZERO, Fill
 
 RELEASE = Decimal("1e-12")
 """The cost that a partial close releases is rounded to this, half even."""
 
-_INFINITY = float("inf")
+_LARGEST = float(LARGEST)
 
 
 class Position:
@@ -130,8 +130,8 @@ class Portfolio:
         self[fill.symbol].apply(fill)
 
     def mark(self, symbol: Symbol, price: float) -> None:
-        """Note the last price; one that is not finite and positive is passed over."""
-        if 0.0 < price < _INFINITY:
+        """Note the last price; one that is no sane price is passed over."""
+        if 0.0 < price <= _LARGEST:
             self._marks[symbol] = price
 
     @property

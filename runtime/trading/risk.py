@@ -13,13 +13,9 @@ from typing import final
 import msgspec
 
 from feeds.events import AssetClass, Symbol
-from runtime.trading.orders import EXACT, ZERO, Order, OrderType, Side, TrackedOrder
+from runtime.trading.orders import EXACT, LARGEST, ZERO, Order, OrderType, Side, TrackedOrder
 from runtime.trading.portfolio import Portfolio
 
-LARGEST = Decimal("1e15")
-"""No quantity or price above this is meant: it is a fault of the strategy."""
-
-_INFINITY = float("inf")
 _SEAL = object()
 
 
@@ -161,7 +157,7 @@ def priced(order: Order, view: RiskView) -> str | None:
     """Refuse what has no sane price yet."""
     if view.price is None:
         return f"{order.symbol} has no price yet"
-    if not 0.0 < view.price < _INFINITY:
+    if not 0.0 < view.price <= LARGEST:
         return f"{order.symbol} has no sane price: {view.price}"
     return None
 

@@ -63,10 +63,17 @@ def test_a_new_portfolio_is_flat_in_every_symbol() -> None:
         ([("10", "5"), ("-15", "8"), ("5", "8"), ("1", "9")], "1", "9", "30"),
     ],
     ids=[
-        "open", "add", "reduce", "close", "long to short", "add short", "reduce short",
-        "short to long", "flat again",
+        "open",
+        "add",
+        "reduce",
+        "close",
+        "long to short",
+        "add short",
+        "reduce short",
+        "short to long",
+        "flat again",
     ],
-)  # fmt: skip
+)
 def test_fills_move_the_position_by_the_average_price_method(
     fills: Sequence[tuple[str, str]], quantity: str, average: str, realised: str
 ) -> None:
@@ -107,7 +114,7 @@ def test_before_any_mark_a_position_is_worth_what_was_paid() -> None:
     assert marked[A].last_price == 9
 
 
-@pytest.mark.parametrize("price", [float("nan"), float("inf"), float("-inf"), 0.0, -1.0])
+@pytest.mark.parametrize("price", [float("nan"), float("inf"), float("-inf"), 0.0, -1.0, 1e116])
 def test_a_mark_that_is_no_price_is_passed_over(price: float) -> None:
     portfolio = after(fill("1", "10"))
     portfolio.mark(A, price)
@@ -152,8 +159,10 @@ def test_money_is_conserved_to_the_last_digit(
     portfolio.mark(A, mark_a)
     portfolio.mark(B, mark_b)
     earned = Fraction(portfolio.realised_pnl) + Fraction(portfolio.unrealised_pnl)
-    value = sum(Fraction(p.quantity) * Fraction(Decimal(str(m))) for p, m in
-                ((portfolio[A], mark_a), (portfolio[B], mark_b)))  # fmt: skip
+    value = sum(
+        Fraction(p.quantity) * Fraction(Decimal(str(m)))
+        for p, m in ((portfolio[A], mark_a), (portfolio[B], mark_b))
+    )
     assert Fraction(portfolio.holdings_value) == value
     assert Fraction(portfolio.cash) + value == Fraction(START) + earned - Fraction(portfolio.fees)
     assert Fraction(portfolio.equity) == Fraction(portfolio.cash) + value

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from feeds.events import AssetClass, Symbol
 from runtime.trading.orders import (
+    LARGEST,
     ClientOrderId,
     Fill,
     Order,
@@ -20,7 +21,6 @@ from runtime.trading.orders import (
 )
 from runtime.trading.portfolio import Portfolio
 from runtime.trading.risk import (
-    LARGEST,
     Approved,
     Refused,
     RiskGate,
@@ -119,7 +119,7 @@ def test_an_unknown_symbol_is_refused() -> None:
     assert refusal(order(symbol=Symbol("GME")), view) == "GME is unknown: add it in initialize"
 
 
-@pytest.mark.parametrize("price", [float("nan"), float("inf"), 0.0, -1.0])
+@pytest.mark.parametrize("price", [float("nan"), float("inf"), 0.0, -1.0, 1e116])
 def test_a_price_that_is_no_price_is_refused(price: float) -> None:
     view = msgspec.structs.replace(VIEW, price=price)
     assert "no sane price" in refusal(order(limit="100"), view)
@@ -222,8 +222,16 @@ def tracked(proposed: Order, filled: str = "0") -> TrackedOrder:
     result = TrackedOrder(proposed)
     result.submit()
     if Decimal(filled):
-        fill = Fill("f", proposed.id, proposed.symbol, proposed.side, Decimal(filled), Decimal(1),
-                    Decimal(0), 0)  # fmt: skip
+        fill = Fill(
+            "f",
+            proposed.id,
+            proposed.symbol,
+            proposed.side,
+            Decimal(filled),
+            Decimal(1),
+            Decimal(0),
+            0,
+        )
         result.apply(OrderUpdate(proposed.id, UpdateKind.FILL, 0, fill))
     return result
 
@@ -256,9 +264,7 @@ def test_the_view_sets_cash_aside_for_open_orders() -> None:
 def test_the_view_sets_nothing_aside_for_orders_that_close() -> None:
     portfolio = Portfolio(Decimal(10_000))
     bought = order("10")
-    portfolio.apply(
-        Fill("f", bought.id, AAPL, Side.BUY, Decimal(10), Decimal(100), Decimal(0), 0)
-    )  # fmt: skip
+    portfolio.apply(Fill("f", bought.id, AAPL, Side.BUY, Decimal(10), Decimal(100), Decimal(0), 0))
     view = risk_view(
         AAPL,
         asset_class=AssetClass.EQUITY,

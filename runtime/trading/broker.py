@@ -1,0 +1,41 @@
+"""What the runtime asks of a broker. Approved orders go in, reports come out as values.
+
+All but `run` is called on the loop and returns at once: a broker that talks to somebody queues its
+words there, and `run` carries them. No report is lost, none is told twice, the order is kept.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from feeds.events import MarketEvent
+from runtime.trading.orders import ClientOrderId, OrderUpdate
+from runtime.trading.risk import Approved
+
+
+class Broker(Protocol):
+    """One way to the market; `now` is engine time in ns."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in logs and settings."""
+        ...
+
+    def submit(self, approved: Approved, now: int) -> None:
+        """Send an order; what becomes of it, a refusal included, comes as updates."""
+        ...
+
+    def cancel(self, order_id: ClientOrderId, now: int) -> None:
+        """Ask for the end of an order; nothing comes of it where the order has ended."""
+        ...
+
+    def on_market(self, events: Sequence[MarketEvent], now: int) -> None:
+        """Hear what the market did, before the strategy does. Only local fills need it."""
+        ...
+
+    def take_updates(self) -> list[OrderUpdate]:
+        """Return what was reported since the last call, in order, and forget it."""
+        ...
+
+    async def run(self) -> None:
+        """Carry words and reports until cancelled; returns at once where nobody is talked to."""
+        ...
