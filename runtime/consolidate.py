@@ -6,6 +6,7 @@ does not follow daylight saving. An empty span makes no bar. A finished bar is n
 comes late goes into the next bar, and is counted.
 """
 
+from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
 from feeds.events import Bar, Ohlc, Quote, QuoteBar, Symbol, Trade
@@ -14,7 +15,7 @@ _In = TypeVar("_In", Trade, Quote, Bar, QuoteBar)
 _Out = TypeVar("_Out", Bar, QuoteBar)
 
 
-class _Consolidator(Generic[_In, _Out]):
+class _Consolidator(ABC, Generic[_In, _Out]):
     """Where spans begin and end; the subclasses know what a bar is made of.
 
     Open and close are the first and last to arrive, whatever their times within the bar.
@@ -76,14 +77,17 @@ class _Consolidator(Generic[_In, _Out]):
         self._finished_until = self._end
         return self._bar(received)
 
+    @abstractmethod
     def _begin(self, event: _In) -> None:
-        raise NotImplementedError
+        """Open a bar with its first event."""
 
+    @abstractmethod
     def _fold(self, event: _In) -> None:
-        raise NotImplementedError
+        """Add an event to the open bar."""
 
+    @abstractmethod
     def _bar(self, received: int) -> _Out:
-        raise NotImplementedError
+        """Return the bar as it stands."""
 
 
 class _OhlcvConsolidator(_Consolidator[_In, Bar]):

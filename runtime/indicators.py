@@ -6,11 +6,12 @@ would carry them for ever. Rolling sums are taken anew once a period, so roundin
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import Self
 
 
-class Indicator:
+class Indicator(ABC):
     """What every indicator has.
 
     Attributes:
@@ -49,9 +50,9 @@ class Indicator:
         self.is_ready = self.samples >= self._needed
         return self.is_ready
 
+    @abstractmethod
     def _next(self, value: float) -> float:
         """Return the new figure; `samples` counts this number already."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.period}) = {self.value} after {self.samples}"

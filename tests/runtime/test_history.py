@@ -139,7 +139,7 @@ def test_a_rolling_window_counts_back_from_the_newest(items: list[int], size: in
     for item in items:
         window.add(item)
     kept = items[-size:]
-    assert list(window) == kept[::-1]
+    assert list(window) == [window[k] for k in range(window.count)] == kept[::-1]
     assert window.values.tolist() == kept
     assert window.values.dtype == np.float64
     assert (len(window), window.count, window.samples) == (len(kept), len(kept), len(items))

@@ -149,7 +149,12 @@ def test_kinds_are_found_by_symbol_in_order_of_arrival() -> None:
     assert got.bars == {}
     assert got.keys() == list(got) == [A, B]
     assert len(got) == 2
-    assert got.trades is got.trades
+
+
+def test_each_lookup_is_made_once() -> None:
+    got = slice_of(trade(A), quote(A), bar(A), quote_bar(A))
+    for name in ("trades", "quotes", "ticks", "bars", "quote_bars"):
+        assert getattr(got, name) is getattr(got, name)
 
 
 def test_indexing_prefers_bar_then_quote_bar_then_ticks() -> None:
