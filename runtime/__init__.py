@@ -1,1 +1,74 @@
-"""What a strategy author types."""
+"""What a strategy author types: `from runtime import Strategy, Resolution, Slice, ModelSlot`."""
+
+from feeds.errors import TidegateError
+from feeds.events import (
+    Aggressor,
+    AssetClass,
+    Bar,
+    Gap,
+    Quote,
+    QuoteBar,
+    Status,
+    Symbol,
+    Trade,
+)
+from runtime.history import BarWindow, RollingWindow, TickWindow
+from runtime.indicators import (
+    ExponentialMovingAverage,
+    RateOfChange,
+    RelativeStrengthIndex,
+    SimpleMovingAverage,
+    StandardDeviation,
+)
+from runtime.securities import Resolution, Security
+from runtime.slices import Slice
+from runtime.strategy import Strategy, when_ready
+from runtime.trading.orders import OrderEvent, OrderState, OrderTicket, OrderType, Side
+from runtime.trading.portfolio import Portfolio, Position
+from runtime.training.jobs import JobState, TrainingHandle
+from runtime.training.readiness import Readiness
+from runtime.training.slots import ModelSlot, Published
+
+__all__ = [
+    # the strategy and what it is given
+    "Strategy",
+    "when_ready",
+    "Slice",
+    "Resolution",
+    "Security",
+    # market data
+    "Aggressor",
+    "AssetClass",
+    "Bar",
+    "Gap",
+    "Quote",
+    "QuoteBar",
+    "Status",
+    "Symbol",
+    "Trade",
+    # the past, as arrays and as single figures
+    "BarWindow",
+    "TickWindow",
+    "RollingWindow",
+    "ExponentialMovingAverage",
+    "RateOfChange",
+    "RelativeStrengthIndex",
+    "SimpleMovingAverage",
+    "StandardDeviation",
+    # models
+    "ModelSlot",
+    "Published",
+    "Readiness",
+    "JobState",
+    "TrainingHandle",
+    # orders and money
+    "OrderEvent",
+    "OrderState",
+    "OrderTicket",
+    "OrderType",
+    "Portfolio",
+    "Position",
+    "Side",
+    # errors
+    "TidegateError",
+]

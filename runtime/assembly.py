@@ -1,0 +1,208 @@
+"""Settings become objects; the only file that knows every concrete class."""
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+
+import anyio
+import msgspec
+from structlog.typing import FilteringBoundLogger
+
+from feeds.base import Feed
+from feeds.events import MINUTE, SECOND, AssetClass
+from feeds.files import open_source
+from feeds.replay import ReplayFeed
+from feeds.stream import AlpacaFeed
+from feeds.synthetic import SyntheticFeed
+from feeds.venue.process import EmbeddedVenue, VenueOptions, embedded_venue
+from runtime.clock import Clock, SystemClock, VirtualClock
+from runtime.control.heartbeat import write_heartbeat
+from runtime.desk import Desk
+from runtime.engine import Engine
+from runtime.errors import ConfigError, RunFailed
+from runtime.live import LiveRun, Outcome
+from runtime.control.training_log import log_training
+from runtime.settings import FeedSettings, Settings, TrainingSettings
+from runtime.strategy import Strategy
+from runtime.trading.paper import PaperBroker
+from runtime.trading.portfolio import Portfolio
+from runtime.trading.risk import RiskGate, standard_checks
+from runtime.training.bucket import LeakyBucket
+from runtime.training.isolation.thread import ThreadIsolation
+from runtime.training.manager import TrainingManager
+from runtime.training.queue import TrainingQueue
+from runtime.training.quota import TrainingQuota
+from runtime.training.supervision import TrainingRules
+
+SHORTABLE = frozenset({AssetClass.EQUITY, AssetClass.FOREX})
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """Keys of a venue that runs already; never shown."""
+
+    key: str
+    secret: str
+
+    def __repr__(self) -> str:
+        return "Credentials(***)"
+
+
+async def run_strategy(
+    strategy: Strategy,
+    settings: Settings,
+    log: FilteringBoundLogger,
+    *,
+    duration: float | None = None,
+    credentials: Credentials | None = None,
+) -> Outcome:
+    """Run one strategy to its end and return how it ended.
+
+    Raises:
+        TidegateError: the run could not begin; nothing is left behind.
+    """
+    run_id = f"{type(strategy).__name__[:24]}-{secrets.token_hex(4)}"
+    log = log.bind(run=run_id)
+    async with _feed(settings, log, credentials) as (feed, clock, venue):
+        run = _build(strategy, settings, feed, clock, log, run_id)
+        if venue is None:
+            return await run.run(duration)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_watch, venue, run)
+            outcome = await run.run(duration)
+            tasks.cancel_scope.cancel()
+        return outcome
+
+
+async def _watch(venue: EmbeddedVenue, run: LiveRun) -> None:
+    """End the run when its own venue has gone: no reconnect can bring it back."""
+    code = await venue.wait()
+    reason = f"the embedded paper venue ended by itself (exit code {code})"
+    run.stop(reason, RunFailed(reason))
+
+
+@asynccontextmanager
+async def _feed(
+    settings: Settings, log: FilteringBoundLogger, credentials: Credentials | None
+) -> AsyncIterator[tuple[Feed, Clock, EmbeddedVenue | None]]:
+    """Open the feed, the clock that goes with it, and the venue where it is our own."""
+    wanted = settings.feed
+    if wanted.kind != "paper":
+        yield _tape(wanted), VirtualClock(), None
+        return
+    async with AsyncExitStack() as stack:
+        venue = None
+        if wanted.url is None:
+            venue = await stack.enter_async_context(embedded_venue(_venue_options(wanted)))
+            url, key, secret = venue.address.url, venue.address.key, venue.address.secret
+            log.info("paper venue ready", url=url, pid=venue.pid)
+        elif credentials is None:
+            raise ConfigError(
+                f"{wanted.url} needs a key: set APCA_API_KEY_ID and APCA_API_SECRET_KEY"
+            )
+        else:
+            url, key, secret = wanted.url, credentials.key, credentials.secret
+        feed = AlpacaFeed(url, key, secret, connect_timeout=wanted.connect_timeout)
+        yield feed, SystemClock(), venue
+
+
+def _tape(wanted: FeedSettings) -> Feed:
+    speed = wanted.speed or None
+    if wanted.kind == "synthetic":
+        return SyntheticFeed(wanted.seed, wanted.rate, wanted.minutes, speed)
+    if not wanted.data:
+        raise ConfigError("--feed replay needs --data: a file or folder of recorded market data")
+    return ReplayFeed(open_source([Path(path) for path in wanted.data]), speed)
+
+
+def _venue_options(wanted: FeedSettings) -> VenueOptions:
+    return VenueOptions(
+        seed=wanted.seed,
+        rate=wanted.rate,
+        data=[Path(path) for path in wanted.data],
+        speed=wanted.speed or None,
+    )
+
+
+def _build(
+    strategy: Strategy,
+    settings: Settings,
+    feed: Feed,
+    clock: Clock,
+    log: FilteringBoundLogger,
+    run_id: str,
+) -> LiveRun:
+    trading = settings.trading
+    training = _training(settings.training, clock, log)
+    desk = Desk(
+        run_id=run_id,
+        portfolio=Portfolio(Decimal(str(trading.cash))),
+        gate=RiskGate(
+            standard_checks(
+                max_order_value=(
+                    None if trading.max_order_value is None else Decimal(str(trading.max_order_value))
+                ),
+                max_open_orders=trading.max_open_orders,
+                short=SHORTABLE if trading.allow_short else frozenset(),
+            )
+        ),
+        training=training.control,
+        parameters=settings.parameters,
+        time_zone=settings.time_zone,
+        history=settings.engine.history,
+    )
+    return LiveRun(
+        engine=Engine(strategy, desk),
+        feed=feed,
+        broker=PaperBroker(
+            fee_bps=Decimal(str(trading.fee_bps)),
+            max_quote_age_ns=round(trading.max_quote_age_seconds * SECOND),
+        ),
+        training=training,
+        clock=clock,
+        log=log,
+        settings=settings.engine,
+        on_status=_heartbeat(Path(settings.state_dir), run_id),
+    )
+
+
+def _training(
+    settings: TrainingSettings, engine_clock: Clock, log: FilteringBoundLogger
+) -> TrainingManager:
+    """Give training its bucket, on the wall clock whatever the engine's time does."""
+    capacity, refill, interval = settings.bucket()
+    clock = SystemClock()
+    log.info(
+        "training quota",
+        available=capacity,
+        capacity=capacity,
+        refill=refill,
+        every_minutes=interval // MINUTE,
+        training="on" if settings.enabled else "off",
+    )
+    return TrainingManager(
+        TrainingQueue(settings.workers, is_on=settings.enabled),
+        TrainingQuota(LeakyBucket(capacity, refill, interval, clock.now()), clock.now),
+        {"thread": ThreadIsolation()},
+        clock,
+        on_update=lambda update: log_training(log, update),
+        rules=TrainingRules(
+            policy=settings.policy,
+            grace_ns=round(settings.grace_minutes * MINUTE),
+            quantum_ns=round(settings.quantum_seconds * SECOND),
+            timeout_ns=(
+                None
+                if settings.timeout_minutes is None
+                else round(settings.timeout_minutes * MINUTE)
+            ),
+        ),
+        engine_time=engine_clock.now,
+    )
+
+
+def _heartbeat(folder: Path, run_id: str) -> Callable[[dict[str, object]], Awaitable[None]]:
+    async def beat(status: dict[str, object]) -> None:
+        await anyio.to_thread.run_sync(write_heartbeat, folder, run_id, status)
+
+    return beat

@@ -1,0 +1,254 @@
+"""Arguments, messages, exit codes; nothing else.
+
+0: a clean stop. 1: the run failed. 2: usage or configuration. Every message is one sentence on
+stderr; a traceback appears only at --log-level debug.
+"""
+
+import os
+import signal
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from runtime.control.signals import hold_back
+from runtime.errors import ConfigError, StrategyError, TidegateError
+
+app = typer.Typer(
+    help="Trade machine-learning strategies live: training never disturbs trading.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+Feed = Annotated[str, typer.Option("--feed", help="paper, replay or synthetic")]
+Data = Annotated[
+    list[str] | None,
+    typer.Option("--data", help="recorded data: a file or folder; may be repeated"),
+]
+Speed = Annotated[
+    str | None, typer.Option(help="pace of a tape: 1 as recorded, N times faster, max flat out")
+]
+Seed = Annotated[int | None, typer.Option(help="seed of the synthetic market")]
+Rate = Annotated[float | None, typer.Option(help="synthetic ticks a second and symbol")]
+Duration = Annotated[float | None, typer.Option(help="stop in order after this many seconds")]
+Config = Annotated[Path | None, typer.Option(help="settings: a .toml file, or LEAN's config.json")]
+Param = Annotated[
+    list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE for get_parameter; repeatable")
+]
+LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error")]
+LogFormat = Annotated[str | None, typer.Option(help="auto, text or json")]
+
+
+@app.command()
+def run(
+    strategy: Annotated[str, typer.Argument(help="FILE.py or FILE.py:Class")],
+    feed: Feed = "paper",
+    venue_url: Annotated[
+        str | None, typer.Option(help="a venue that runs already, such as ws://127.0.0.1:8765")
+    ] = None,
+    data: Data = None,
+    speed: Speed = None,
+    seed: Seed = None,
+    rate: Rate = None,
+    columns: Annotated[
+        list[str] | None, typer.Option(help="FIELD=COLUMN of a CSV or Parquet file; repeatable")
+    ] = None,
+    duration: Duration = None,
+    cash: Annotated[float | None, typer.Option(help="starting cash of the paper account")] = None,
+    param: Param = None,
+    config: Config = None,
+    quota: Annotated[
+        str | None, typer.Option(help="training quota by name: lean-local, unlimited, O2-8 ...")
+    ] = None,
+    training: Annotated[
+        bool | None, typer.Option("--training/--no-training", help="start with training on or off")
+    ] = None,
+    state_dir: Annotated[
+        str | None, typer.Option(envvar="TIDEGATE_STATE_DIR", help="where a run leaves its state")
+    ] = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+    log_file: Annotated[str | None, typer.Option(help="write the log to this file as well")] = None,
+) -> None:
+    """Run a strategy: on the embedded paper venue unless another feed is named.
+
+    Examples:
+
+    tidegate run strategies/ema_cross.py
+
+    tidegate run my.py:Momentum --feed replay --data data/spy --speed max -p symbol=SPY
+
+    kill -USR1 PID switches training off and on, kill -USR2 PID trains now, Ctrl-C stops in order.
+    """
+    overrides = {
+        "state_dir": state_dir,
+        "parameters": _pairs("--param", param),
+        "feed": {
+            "kind": feed,
+            "url": venue_url,
+            "data": data or None,
+            "speed": _speed(speed),
+            "seed": seed,
+            "rate": rate,
+            "columns": _pairs("--columns", columns),
+        },
+        "trading": {"cash": cash},
+        "training": {"preset": quota, "enabled": training},
+        "log": {"level": log_level, "format": log_format, "file": log_file},
+    }
+    _run(strategy, overrides, config, duration)
+
+
+@app.command()
+def demo(
+    duration: Annotated[
+        float, typer.Option(help="stop in order after this many seconds; 0 runs until Ctrl-C")
+    ] = 60.0,
+    seed: Seed = None,
+    state_dir: Annotated[str | None, typer.Option(envvar="TIDEGATE_STATE_DIR")] = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+) -> None:
+    """Watch a model train, become ready and trade on the embedded paper venue: no keys, no data."""
+    from strategies import folder  # noqa: PLC0415  # the CLI knows the examples by place only
+
+    overrides = {
+        "state_dir": state_dir,
+        "feed": {"kind": "paper", "seed": seed, "rate": 50.0},
+        "log": {"level": log_level, "format": log_format},
+    }
+    _run(str(folder() / "order_flow_model.py"), overrides, None, duration or None)
+
+
+@app.command()
+def venue(
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="port to listen on; 0 takes a free one")] = 8765,
+    data: Data = None,
+    speed: Speed = None,
+    seed: Seed = None,
+    rate: Rate = None,
+) -> None:
+    """Run the paper venue alone: Alpaca's market-data stream over a made-up or recorded market.
+
+    Keys are read from TIDEGATE_VENUE_KEY and TIDEGATE_VENUE_SECRET, else "paper" and "paper".
+    """
+    raise ConfigError("filled in when the venue is there")
+
+
+@app.command()
+def health(
+    state_dir: Annotated[
+        str, typer.Option(envvar="TIDEGATE_STATE_DIR", help="state folder of the run")
+    ] = ".tidegate",
+) -> None:
+    """Say whether a run in this state folder is alive; exit code 1 if not."""
+    from runtime.control.heartbeat import check_heartbeat  # noqa: PLC0415  # start fast
+
+    typer.echo(check_heartbeat(Path(state_dir)))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tidegate {version('tidegate')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="show the version")
+    ] = False,
+) -> None:
+    """Take the options that come before a command."""
+
+
+def main() -> NoReturn:
+    """Run the command line; the only place that turns errors into exit codes."""
+    hold_back()
+    signal.signal(signal.SIGTERM, _stop_before_start)
+    try:
+        code = app(standalone_mode=False) or 0
+    except TidegateError as error:
+        code = _fail(error)
+    except KeyboardInterrupt:
+        code = 0
+    except typer.Exit as exit_:
+        code = exit_.exit_code
+    sys.exit(code)
+
+
+def _fail(error: TidegateError) -> int:
+    """Say it in one sentence; whose turn it is decides the code."""
+    sys.stderr.write(f"tidegate: {error}\n")
+    is_usage = isinstance(error, ConfigError) or (
+        isinstance(error, StrategyError) and error.where == "load"
+    )
+    return 2 if is_usage else 1
+
+
+def _run(
+    strategy: str, overrides: dict[str, Any], config: Path | None, duration: float | None
+) -> None:
+    """Load, run, and leave with the exit code."""
+    # Here and not above, so that --help and --version answer at once.
+    import anyio  # noqa: PLC0415
+
+    from runtime.assembly import Credentials, run_strategy  # noqa: PLC0415
+    from runtime.control.logs import open_log  # noqa: PLC0415
+    from runtime.loading import load_strategy  # noqa: PLC0415
+    from runtime.settings import load_settings  # noqa: PLC0415
+
+    if duration is not None and duration <= 0:
+        raise ConfigError(f"--duration is {duration:g}: more than 0 seconds is needed")
+    settings, ignored = load_settings(config, overrides)
+    loaded = load_strategy(strategy)
+    key, secret = os.environ.get("APCA_API_KEY_ID"), os.environ.get("APCA_API_SECRET_KEY")
+    credentials = Credentials(key, secret) if key and secret else None
+    with open_log(settings.log) as (log, _):
+        if ignored:
+            log.info("LEAN settings without a meaning here", keys=", ".join(ignored))
+        outcome = anyio.run(
+            lambda: run_strategy(
+                loaded, settings, log, duration=duration, credentials=credentials
+            )
+        )
+        log.info("summary", **outcome.figures())
+    code = 0 if outcome.failure is None else _fail(outcome.failure)
+    sys.stdout.flush()
+    if outcome.left_running:
+        # A thread that ignores its stop would keep the interpreter from leaving.
+        sys.stderr.write(f"tidegate: left without {', '.join(outcome.left_running)}\n")
+        sys.stderr.flush()
+        os._exit(code)
+    raise typer.Exit(code)
+
+
+def _stop_before_start(_: int, __: object) -> NoReturn:
+    """SIGTERM before the loop listens: nothing has begun, so the stop is clean."""
+    raise KeyboardInterrupt
+
+
+def _speed(text: str | None) -> float | None:
+    if text is None:
+        return None
+    if text == "max":
+        return 0.0
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"--speed is {text!r}: a number, or max, is needed") from None
+
+
+def _pairs(option: str, texts: list[str] | None) -> dict[str, str]:
+    pairs = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise ConfigError(f"{option} is {text!r}: NAME=VALUE is needed")
+        pairs[name] = value
+    return pairs

@@ -1,0 +1,76 @@
+"""The only place that asks the system for the time; everything else is told.
+
+SystemClock is wall time. VirtualClock stands until it is moved: a replay moves it along its data,
+a test moves it by hand, and whoever sleeps on it wakes in order of time.
+"""
+
+import heapq
+import itertools
+import time
+from typing import Protocol
+
+import anyio
+
+from feeds.events import SECOND
+
+
+class Clock(Protocol):
+    """What the shells need of a clock."""
+
+    def now(self) -> int:
+        """Return ns since the epoch, UTC."""
+        ...
+
+    async def sleep_until(self, when: int) -> None:
+        """Return at `when` (ns) or at once if that has passed."""
+        ...
+
+
+class SystemClock:
+    """Wall time; sleeps survive a clock that jumps by looking again after at most a minute."""
+
+    LOOK_AGAIN_NS = 60 * SECOND
+
+    def now(self) -> int:
+        """Return ns since the epoch, UTC."""
+        return time.time_ns()
+
+    async def sleep_until(self, when: int) -> None:
+        """Return at `when` (ns) or at once if that has passed."""
+        while (left := when - self.now()) > 0:
+            await anyio.sleep(min(left, self.LOOK_AGAIN_NS) / SECOND)
+
+
+class VirtualClock:
+    """Time that somebody moves; it never goes back."""
+
+    def __init__(self, now: int = 0) -> None:
+        self._now = now
+        self._sleepers: list[tuple[int, int, anyio.Event]] = []
+        self._order = itertools.count()
+
+    def now(self) -> int:
+        """Return ns since the epoch, UTC."""
+        return self._now
+
+    def advance_to(self, when: int) -> None:
+        """Move to `when` and wake who is due; an earlier `when` changes nothing."""
+        self._now = max(self._now, when)
+        while self._sleepers and self._sleepers[0][0] <= self._now:
+            heapq.heappop(self._sleepers)[2].set()
+
+    def advance(self, span_ns: int) -> None:
+        """Move on by `span_ns`."""
+        self.advance_to(self._now + span_ns)
+
+    @property
+    def next_wake(self) -> int | None:
+        """When the first sleeper is due, or None."""
+        return self._sleepers[0][0] if self._sleepers else None
+
+    async def sleep_until(self, when: int) -> None:
+        """Return once somebody has moved the clock to `when`."""
+        if when > self._now:
+            event = anyio.Event()
+            heapq.heappush(self._sleepers, (when, next(self._order), event))
+            await event.wait()

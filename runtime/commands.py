@@ -1,0 +1,44 @@
+"""What the engine asks for, as values; shells carry them out. Nothing here acts."""
+
+import msgspec
+
+from runtime.trading.orders import ClientOrderId
+from runtime.trading.risk import Approved
+from runtime.training.jobs import JobRequest, TrainingHandle
+
+
+class Submit(msgspec.Struct, frozen=True):
+    """Send an approved order to the broker."""
+
+    approved: Approved
+
+
+class CancelOrder(msgspec.Struct, frozen=True):
+    """Ask the broker to take an order back."""
+
+    order_id: ClientOrderId
+
+
+class Train(msgspec.Struct, frozen=True):
+    """Queue a training job; the handle is already in the strategy's hands."""
+
+    request: JobRequest
+    handle: TrainingHandle
+
+
+class Log(msgspec.Struct, frozen=True):
+    """Write one line; `level` is debug, info, warning or error."""
+
+    level: str
+    event: str
+    fields: dict[str, object] = msgspec.field(default_factory=dict)
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """End the run in order; `failed` decides the exit code."""
+
+    reason: str
+    failed: bool = False
+
+
+Command = Submit | CancelOrder | Train | Log | Stop

@@ -1,0 +1,46 @@
+"""A run leaves a sign of life in its state folder; `tidegate health` reads how old it is."""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from runtime.errors import RunFailed
+
+FILE = "heartbeat.json"
+FRESH_SECONDS = 30.0
+
+
+def write_heartbeat(folder: Path, run_id: str, status: Mapping[str, object]) -> None:
+    """Replace the heartbeat file whole, readable by its owner only; blocks on the disk.
+
+    A disk that is full or gone does not end the run: the file then grows old, which is the sign.
+    """
+    text = json.dumps({"run": run_id, "pid": os.getpid(), "time": time.time(), **status})
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=folder, prefix=".heartbeat-")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).replace(folder / FILE)
+    except OSError:
+        return
+
+
+def check_heartbeat(folder: Path) -> str:
+    """Return one sentence about the run in `folder`.
+
+    Raises:
+        RunFailed: there is none, or its last sign of life is too old.
+    """
+    try:
+        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        age = max(0.0, time.time() - float(found["time"]))
+        run = str(found["run"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunFailed(f"no run has left a sign of life in {folder}") from None
+    if age > FRESH_SECONDS:
+        raise RunFailed(f"{run} gave its last sign of life {age:.0f} s ago")
+    return f"{run} is alive: its last sign of life is {age:.0f} s old"

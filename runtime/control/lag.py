@@ -1,0 +1,74 @@
+"""How late the loop is, measured all the time, and which callback made it so.
+
+A task asks to be woken every 10 ms; how much later it wakes is the lag. The callbacks are timed
+where they are called.
+"""
+
+import bisect
+import time
+
+import anyio
+import msgspec
+
+PERIOD_SECONDS = 0.01
+# Upper edges of the histogram's buckets in ms, each a quarter of an octave above the one before.
+EDGES_MS = [0.05 * 2 ** (k / 4) for k in range(80)]
+
+
+class LagStatistics(msgspec.Struct, frozen=True):
+    """Loop lag since the last look, in ms; `samples` is how many wake-ups that is."""
+
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    samples: int
+
+
+class Histogram:
+    """Counts of durations in buckets of a fixed ratio: a quantile is right within 19 %."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(EDGES_MS) + 1)
+        self.samples = 0
+        self.max_ms = 0.0
+
+    def add(self, milliseconds: float) -> None:
+        """Count one duration."""
+        self._counts[bisect.bisect_left(EDGES_MS, milliseconds)] += 1
+        self.samples += 1
+        self.max_ms = max(self.max_ms, milliseconds)
+
+    def quantile(self, share: float) -> float:
+        """Return the upper edge (ms) of the bucket where `share` of the samples lies below."""
+        rank = share * self.samples
+        seen = 0
+        for edge, count in zip(EDGES_MS, self._counts, strict=False):
+            seen += count
+            if seen >= rank:
+                return min(edge, self.max_ms)
+        return self.max_ms
+
+
+class LagMonitor:
+    """The measuring task; `take` gives the figures since the last call."""
+
+    def __init__(self) -> None:
+        self._histogram = Histogram()
+
+    async def run(self) -> None:
+        """Measure until cancelled."""
+        while True:
+            asked = time.monotonic()
+            await anyio.sleep(PERIOD_SECONDS)
+            late = time.monotonic() - asked - PERIOD_SECONDS
+            self._histogram.add(max(0.0, late) * 1000)
+
+    def take(self) -> LagStatistics:
+        """Return the figures since the last call and start afresh."""
+        histogram, self._histogram = self._histogram, Histogram()
+        return LagStatistics(
+            round(histogram.quantile(0.5), 3),
+            round(histogram.quantile(0.99), 3),
+            round(histogram.max_ms, 3),
+            histogram.samples,
+        )

@@ -1,0 +1,146 @@
+"""Lines leave the loop as text and are written by a thread: a blocked pipe never blocks trading.
+
+The queue is bounded; what does not fit is dropped and counted, and the count is told in the next
+line that fits. Text on a terminal, JSON lines elsewhere; `at` is engine time where that is not now.
+"""
+
+import json
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import ExitStack, contextmanager
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+from feeds.errors import ConfigError
+from runtime.settings import LogSettings
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+QUEUE_LINES = 10_000
+DRAIN_SECONDS = 2.0
+
+
+class LineWriter:
+    """Writes lines to streams from a thread of its own.
+
+    `dropped` counts lines that found the queue full.
+    """
+
+    def __init__(self, write: list[Callable[[str], None]]) -> None:
+        self.dropped = 0
+        self._told = 0
+        self._write = write
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        # Daemon: a stream that nobody reads must not keep the process from leaving.
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, line: str) -> None:
+        """Queue one line; never blocks."""
+        if self._lines.qsize() >= QUEUE_LINES:
+            self.dropped += 1
+            return
+        if self.dropped > self._told:
+            missing, self._told = self.dropped - self._told, self.dropped
+            self._lines.put(json.dumps({"event": "log lines dropped", "count": missing}))
+        self._lines.put(line)
+
+    def close(self) -> None:
+        """Write what is queued, for at most two seconds."""
+        self._lines.put(None)
+        self._thread.join(DRAIN_SECONDS)
+
+    def _run(self) -> None:
+        while (line := self._lines.get()) is not None:
+            for write in self._write:
+                try:
+                    write(line + "\n")
+                except (OSError, ValueError):
+                    self.dropped += 1  # a full disk or a closed pipe does not end the run
+
+
+class _QueueLogger:
+    """The end of structlog's chain: every level is one rendered line."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        self.debug = self.info = self.warning = self.error = writer.put
+
+
+def _plain_values(
+    _: object, __: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Show money and enums as people write them: 1.25 and not Decimal('1.25')."""
+    for key, value in event.items():
+        if isinstance(value, Decimal | Enum):
+            event[key] = str(value)
+    return event
+
+
+def _no_control_characters(
+    _: object, __: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Keep a log line one line: what a strategy or a venue says can't steer a terminal."""
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[key] = "".join(c if c.isprintable() else repr(c)[1:-1] for c in value)
+    return event
+
+
+@contextmanager
+def open_log(
+    settings: LogSettings, stream: TextIO | None = None
+) -> Iterator[tuple[FilteringBoundLogger, LineWriter]]:
+    """Give a logger that never blocks its caller, and the writer behind it.
+
+    Raises:
+        ConfigError: log.file cannot be opened.
+    """
+    stream = stream or sys.stdout
+    with ExitStack() as stack:
+        writes: list[Callable[[str], None]] = [_flushing(stream)]
+        if settings.file is not None:
+            try:
+                file = stack.enter_context(Path(settings.file).open("a", encoding="utf-8"))
+            except OSError as error:
+                raise ConfigError(f"log.file is {settings.file}: {error.strerror}") from None
+            writes.append(_flushing(file))
+        writer = LineWriter(writes)
+        stack.callback(writer.close)
+        logger: FilteringBoundLogger = structlog.wrap_logger(
+            _QueueLogger(writer),
+            processors=_processors(settings, stream),
+            wrapper_class=structlog.make_filtering_bound_logger(LEVELS[settings.level]),
+            cache_logger_on_first_use=True,
+        )
+        yield logger, writer
+
+
+def _flushing(stream: TextIO) -> Callable[[str], None]:
+    def write(line: str) -> None:
+        stream.write(line)
+        stream.flush()
+
+    return write
+
+
+def _processors(settings: LogSettings, stream: TextIO) -> list[Processor]:
+    as_text = settings.format == "text" or (settings.format == "auto" and stream.isatty())
+    if as_text:
+        return [
+            _plain_values,
+            _no_control_characters,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=28),
+        ]
+    return [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.JSONRenderer(default=str),
+    ]

@@ -1,0 +1,305 @@
+"""What stands behind a strategy's Context: books, orders, history, and the list of commands.
+
+Everything a strategy asks for becomes a value in `commands`; nothing is carried out here.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_DOWN, Decimal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from feeds.base import Subscription
+from feeds.events import AssetClass, Bar, Symbol
+from runtime.commands import CancelOrder, Command, Log, Stop, Submit, Train
+from runtime.errors import ConfigError, StrategyError
+from runtime.history import BarWindow, TickWindow
+from runtime.lines import SymbolLine
+from runtime.securities import Resolution, Security
+from runtime.trading.orders import (
+    ClientOrderId,
+    Order,
+    OrderEvent,
+    OrderState,
+    OrderTicket,
+    OrderType,
+    OrderUpdate,
+    Side,
+    TimeInForce,
+    TrackedOrder,
+    UpdateKind,
+)
+from runtime.trading.portfolio import Portfolio
+from runtime.trading.risk import Approved, RiskGate, RiskView, lot_size, risk_view
+from runtime.training.control import TrainingControl
+from runtime.training.jobs import JobId, JobRequest, TrainingHandle
+from runtime.training.slots import ModelSlot
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Kept free by set_holdings so that fees and a moving price do not make the order too large, and the
+# smallest share of the equity worth an order: both are LEAN's defaults (FreePortfolioValuePercentage
+# 0.25 %, MinimumOrderMarginPortfolioPercentage 0.1 %).
+FREE_SHARE = Decimal("0.0025")
+SMALLEST_SHARE = Decimal("0.001")
+
+
+class Desk:
+    """The Context of one strategy; the engine drives it, told the time by `now_ns`."""
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        portfolio: Portfolio,
+        gate: RiskGate,
+        training: TrainingControl,
+        parameters: Mapping[str, str],
+        time_zone: str,
+        history: int,
+    ) -> None:
+        self.now_ns = 0
+        self.portfolio = portfolio
+        self.training = training
+        self.parameters = parameters
+        self.commands: list[Command] = []
+        self.order_events: list[OrderEvent] = []
+        self.lines: dict[Symbol, SymbolLine] = {}
+        self.securities: dict[Symbol, Security] = {}
+        self.orders: dict[ClientOrderId, TrackedOrder] = {}
+        self.slots: dict[str, ModelSlot] = {}
+        self.warm_up: timedelta | int | None = None
+        self.is_warming_up = False
+        self.is_initializing = True
+        self.is_stopping = False
+        self.zone = ZoneInfo(time_zone)
+        self._run_id = run_id
+        self._gate = gate
+        self._history = history
+        self._numbers = itertools.count(1)
+        self._jobs = itertools.count(1)
+        self._open: dict[ClientOrderId, TrackedOrder] = {}
+
+    # ---- what a strategy reads ---------------------------------------------------------------------
+
+    @property
+    def time(self) -> datetime:
+        """Engine time in the strategy's zone."""
+        return (EPOCH + timedelta(microseconds=self.now_ns // 1000)).astimezone(self.zone)
+
+    @property
+    def subscriptions(self) -> list[Subscription]:
+        """What the feed should bring."""
+        return [Subscription(s.symbol, s.asset_class) for s in self.securities.values()]
+
+    @property
+    def open_orders(self) -> list[TrackedOrder]:
+        """Orders that may still fill."""
+        return list(self._open.values())
+
+    # ---- what a strategy asks in initialize ----------------------------------------------------------
+
+    def add(self, symbol: Symbol, asset_class: AssetClass, resolution: Resolution) -> Security:
+        """Subscribe; the same symbol again returns what is there."""
+        self._only_in_initialize(f"add {symbol}")
+        if symbol not in self.securities:
+            security = Security(symbol, asset_class, resolution)
+            self.securities[symbol] = security
+            self.lines[symbol] = SymbolLine(security, self._history)
+        return self.securities[symbol]
+
+    def set_cash(self, amount: Decimal) -> None:
+        """Set the starting cash."""
+        self._only_in_initialize("set_cash")
+        if not amount.is_finite() or amount < 0:
+            raise StrategyError(f"set_cash({amount}): a sum of 0 or more is needed", "initialize")
+        self.portfolio.cash = amount
+
+    def set_time_zone(self, name: str) -> None:
+        """Set the strategy's zone."""
+        try:
+            self.zone = ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise StrategyError(
+                f"set_time_zone({name!r}): an IANA name such as UTC is needed", "initialize"
+            ) from None
+
+    def set_warm_up(self, span: timedelta | int) -> None:
+        """Gather data first."""
+        self._only_in_initialize("set_warm_up")
+        if (span <= 0) if isinstance(span, int) else (span <= timedelta(0)):
+            raise StrategyError(f"set_warm_up({span}): more than 0 is needed", "initialize")
+        self.warm_up = span
+        self.is_warming_up = True
+
+    def consolidate(self, symbol: Symbol, span: timedelta, handler: Callable[[Bar], None]) -> None:
+        """Call `handler` with each finished bar."""
+        span_ns = round(span / timedelta(microseconds=1)) * 1000
+        if span_ns <= 0:
+            raise StrategyError(f"consolidate({symbol}, {span}): the span is empty", "initialize")
+        self._line(symbol).consolidate(span_ns, handler)
+
+    # ---- data ------------------------------------------------------------------------------------
+
+    def history(self, symbol: Symbol, count: int) -> BarWindow:
+        """Return the newest bars."""
+        return self._line(symbol).bar_window(count)
+
+    def tick_history(self, symbol: Symbol, count: int) -> TickWindow:
+        """Return the newest ticks."""
+        return self._line(symbol).tick_window(count)
+
+    # ---- orders ------------------------------------------------------------------------------------
+
+    def order(
+        self,
+        symbol: Symbol,
+        quantity: Decimal,
+        kind: OrderType,
+        limit_price: Decimal | None,
+        tag: str,
+    ) -> OrderTicket:
+        """Propose an order; the risk gate decides here and now."""
+        order = Order(
+            id=ClientOrderId(f"{self._run_id}-{next(self._numbers)}"),
+            symbol=symbol,
+            side=Side.BUY if quantity > 0 else Side.SELL,
+            quantity=abs(quantity),
+            type=kind,
+            limit_price=limit_price,
+            time_in_force=TimeInForce.GTC,
+            tag=tag,
+            created=self.now_ns,
+        )
+        tracked = TrackedOrder(order)
+        self.orders[order.id] = tracked
+        verdict = self._gate.review(order, self._view(symbol))
+        if isinstance(verdict, Approved):
+            tracked.submit()
+            self._open[order.id] = tracked
+            self.commands.append(Submit(verdict))
+        else:
+            refusal = OrderUpdate(order.id, UpdateKind.REJECTED, self.now_ns, None, verdict.reason)
+            self.log(
+                "warning",
+                "order refused",
+                {"order": order.id, "symbol": symbol, "reason": verdict.reason},
+            )
+            event = tracked.apply(refusal)
+            if event is not None:
+                self.order_events.append(event)
+        return OrderTicket(tracked, self._cancel)
+
+    def target(self, symbol: Symbol, weight: float, tag: str) -> OrderTicket | None:
+        """Order what is missing to hold `weight` of the equity."""
+        security = self._line(symbol).security
+        if not math.isfinite(weight):
+            raise StrategyError(f"set_holdings({symbol}, {weight}): a finite weight is needed", "")
+        if not security.has_data:
+            self.log("warning", "set_holdings without a price", {"symbol": symbol})
+            return None
+        equity = self.portfolio.equity
+        price = Decimal(str(security.price))
+        lot = lot_size(security.asset_class)
+        wanted = Decimal(str(weight)) * equity * (1 - FREE_SHARE) / price
+        wanted = (wanted / lot).to_integral_value(rounding=ROUND_DOWN) * lot
+        missing = wanted - self.portfolio[symbol].quantity - self._on_the_way(symbol)
+        if not missing or (weight and abs(missing) * price < SMALLEST_SHARE * equity):
+            return None
+        return self.order(symbol, missing, OrderType.MARKET, None, tag)
+
+    def liquidate(self, symbol: Symbol | None, tag: str) -> list[OrderTicket]:
+        """Cancel open orders, then close what is held."""
+        for tracked in self.open_orders:
+            if symbol in (None, tracked.order.symbol) and tracked.order.type is OrderType.LIMIT:
+                self._cancel(tracked.order.id)
+        tickets = []
+        for name in [symbol] if symbol is not None else list(self.securities):
+            held = self.portfolio[name].quantity + self._on_the_way(name)
+            if held:
+                tickets.append(self.order(name, -held, OrderType.MARKET, None, tag))
+        return tickets
+
+    def apply(self, update: OrderUpdate) -> None:
+        """Take a broker's report: the order's state, then the money, then the strategy's event."""
+        tracked = self.orders.get(update.order_id)
+        if tracked is None:
+            self.log("warning", "report on an unknown order", {"order": update.order_id})
+            return
+        event = tracked.apply(update)
+        if event is None:
+            return
+        if update.fill is not None:
+            self.portfolio.apply(update.fill)
+        if tracked.state.is_terminal:
+            self._open.pop(update.order_id, None)
+        self.order_events.append(event)
+
+    # ---- training, words, the end --------------------------------------------------------------------
+
+    def train(
+        self, method: Callable[[], object], into: ModelSlot | None, name: str | None
+    ) -> TrainingHandle:
+        """Queue a job."""
+        if not callable(method):
+            raise StrategyError(f"train({method!r}): a method without arguments is needed", "")
+        label = name or getattr(method, "__name__", type(method).__name__)
+        if into is not None:
+            self.slots[into.name] = into
+        request = JobRequest(
+            id=JobId(f"{label}-{next(self._jobs)}"),
+            name=label,
+            method=method,
+            slot=into,
+            isolation="thread",
+            requested=self.now_ns,
+        )
+        handle = TrainingHandle(request)
+        self.commands.append(Train(request, handle))
+        return handle
+
+    def log(self, level: str, message: str, fields: Mapping[str, object]) -> None:
+        """Write a line."""
+        self.commands.append(Log(level, message, dict(fields)))
+
+    def quit(self, reason: str) -> None:
+        """End the run in order."""
+        self.commands.append(Stop(reason))
+
+    # ---- inside ------------------------------------------------------------------------------------
+
+    def _cancel(self, order_id: ClientOrderId) -> None:
+        tracked = self._open.get(order_id)
+        if tracked is not None and tracked.request_cancel():
+            self.commands.append(CancelOrder(order_id))
+
+    def _on_the_way(self, symbol: Symbol) -> Decimal:
+        """What open orders of a symbol, not being cancelled, would still change in the position."""
+        total = Decimal(0)
+        for tracked in self._open.values():
+            order = tracked.order
+            if order.symbol == symbol and tracked.state is not OrderState.CANCEL_PENDING:
+                total += tracked.remaining if order.side is Side.BUY else -tracked.remaining
+        return total
+
+    def _line(self, symbol: Symbol) -> SymbolLine:
+        if symbol not in self.lines:
+            known = ", ".join(self.lines) or "none"
+            raise StrategyError(f"{symbol} was not added in initialize (added: {known})", "")
+        return self.lines[symbol]
+
+    def _only_in_initialize(self, what: str) -> None:
+        if not self.is_initializing:
+            raise StrategyError(f"{what}: only initialize may do that", "")
+
+    def _view(self, symbol: Symbol) -> RiskView:
+        security = self.securities.get(symbol)
+        return risk_view(
+            symbol,
+            asset_class=security.asset_class if security else None,
+            price=security.price if security and security.has_data else None,
+            portfolio=self.portfolio,
+            open_orders=self._open.values(),
+            warming_up=self.is_warming_up,
+            halted="the run is stopping" if self.is_stopping else "",
+        )

@@ -1,0 +1,260 @@
+"""process(events, now) -> commands: every decision of a run, with no clock, socket or loop.
+
+Market data, reports of the broker and notices of training come in as one list of values; what the
+strategy wants done goes out as one. Live and backtest differ only in who calls it.
+"""
+
+import traceback
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+import msgspec
+
+from feeds.base import Subscription
+from feeds.events import (
+    Bar,
+    Event,
+    Gap,
+    Malformed,
+    MarketEvent,
+    Quote,
+    QuoteBar,
+    Status,
+    Symbol,
+    Trade,
+)
+from runtime.commands import Command
+from runtime.desk import Desk
+from runtime.errors import StrategyError, TidegateError
+from runtime.slices import build_slice
+from runtime.strategy import Strategy
+from runtime.trading.orders import OrderUpdate
+
+EngineEvent = Event | OrderUpdate
+
+
+class EngineStatistics(msgspec.Struct, frozen=True):
+    """A snapshot of what the engine has done.
+
+    `events` are market events taken; `slices` dispatches of on_data; `foreign` market events of
+    symbols nobody asked for; `malformed` what the feed could not read.
+    """
+
+    events: int
+    slices: int
+    orders: int
+    fills: int
+    foreign: int
+    malformed: int
+    gaps: int
+
+
+class Engine:
+    """One strategy, its desk, and the rules by which events reach it."""
+
+    def __init__(self, strategy: Strategy, desk: Desk) -> None:
+        self.strategy = strategy
+        self.desk = desk
+        self._name = type(strategy).__name__
+        self._events = self._slices = self._fills = 0
+        self._foreign = self._malformed = self._gaps = 0
+        self._wake: int | None = None
+        self._warm_since: int | None = None
+
+    @property
+    def subscriptions(self) -> list[Subscription]:
+        """What the strategy added in initialize."""
+        return self.desk.subscriptions
+
+    def statistics(self) -> EngineStatistics:
+        """Return the counters so far."""
+        return EngineStatistics(
+            self._events,
+            self._slices,
+            len(self.desk.orders),
+            self._fills,
+            self._foreign,
+            self._malformed,
+            self._gaps,
+        )
+
+    def start(self, now: int) -> list[Command]:
+        """Call initialize and return what it asked for.
+
+        Raises:
+            StrategyError: initialize raised, or added no symbol.
+        """
+        self.desk.now_ns = now
+        self.strategy.bind(self.desk)
+        self._call("initialize", self.strategy.initialize)
+        self.desk.is_initializing = False
+        if not self.desk.securities:
+            raise StrategyError(
+                f"{self._name}.initialize added no symbol: call add_equity, add_crypto, add_forex "
+                "or add_security",
+                "initialize",
+            )
+        self._tell_orders()
+        return self._take_commands()
+
+    def process(self, events: Sequence[EngineEvent], now: int) -> list[Command]:
+        """Take what has arrived, in order, then dispatch one slice of it.
+
+        Args:
+            events: market data and reports, in order of arrival.
+            now: engine time, ns UTC; it must not go back.
+
+        Raises:
+            StrategyError: a callback of the strategy raised.
+        """
+        desk = self.desk
+        desk.now_ns = now
+        lines = desk.lines
+        out: list[MarketEvent | Gap] = []
+        touched: dict[Symbol, None] = {}
+        for event in events:
+            if isinstance(event, Trade | Quote | Bar | QuoteBar):
+                line = lines.get(event.symbol)
+                if line is None:
+                    self._foreign += 1
+                    continue
+                self._events += 1
+                line.take(event, out)  # type: ignore[arg-type]  # a list that also takes gaps
+                touched[event.symbol] = None
+            else:
+                self._notice(event, out)
+        for symbol in touched:
+            self._settle(symbol)
+        self._tell_orders()
+        self._dispatch(out)
+        return self._take_commands()
+
+    def next_wake(self) -> int | None:
+        """Return when `advance` is next due (the end of the first open bar), ns UTC, or None."""
+        return self._wake
+
+    def advance(self, now: int) -> list[Command]:
+        """Let time pass without data: close the bars that are due and dispatch them as one slice.
+
+        Raises:
+            StrategyError: a callback of the strategy raised.
+        """
+        self.desk.now_ns = now
+        if self._wake is None or self._wake > now:
+            return []
+        out: list[MarketEvent | Gap] = []
+        for line in self.desk.lines.values():
+            wake = line.next_wake()
+            if wake is not None and wake <= now:
+                line.scan(now, out)  # type: ignore[arg-type]  # a list that also takes gaps
+                self._tell_bars(line.security.symbol)
+        wakes = (line.next_wake() for line in self.desk.lines.values())
+        self._wake = min((wake for wake in wakes if wake is not None), default=None)
+        self._dispatch(out)
+        return self._take_commands()
+
+    def stop_orders(self) -> None:
+        """From here on every order is refused: the run is ending."""
+        self.desk.is_stopping = True
+
+    def finish(self, now: int) -> list[Command]:
+        """Call on_end_of_algorithm, the last callback of a run.
+
+        Raises:
+            StrategyError: it raised.
+        """
+        self.desk.now_ns = now
+        self.stop_orders()
+        self._call("on_end_of_algorithm", self.strategy.on_end_of_algorithm)
+        return self._take_commands()
+
+    # ---- steps -------------------------------------------------------------------------------------
+
+    def _notice(self, event: EngineEvent, out: list[MarketEvent | Gap]) -> None:
+        """Take what is not a price: a report, a gap, a change of the feed, a bad frame."""
+        match event:
+            case OrderUpdate():
+                self._fills += event.fill is not None
+                self.desk.apply(event)
+            case Gap():
+                self._gaps += 1
+                out.append(event)
+            case Status():
+                self._call("on_feed_status", self.strategy.on_feed_status, event)
+            case Malformed():
+                self._malformed += 1
+            case _:
+                raise TypeError(f"the engine does not take {type(event).__name__}")
+
+    def _settle(self, symbol: Symbol) -> None:
+        """After a batch: mark the position, remember when the line must wake, call bar handlers."""
+        line = self.desk.lines[symbol]
+        self.desk.portfolio.mark(symbol, line.security.price)
+        wake = line.next_wake()
+        if wake is not None and (self._wake is None or wake < self._wake):
+            self._wake = wake
+        self._tell_bars(symbol)
+
+    def _tell_bars(self, symbol: Symbol) -> None:
+        for handler, bar in self.desk.lines[symbol].take_due():
+            self._call(getattr(handler, "__name__", "a bar handler"), handler, bar)
+
+    def _tell_orders(self) -> None:
+        """Deliver order events; a handler may place orders, whose refusals are delivered too."""
+        while self.desk.order_events:
+            events, self.desk.order_events = self.desk.order_events, []
+            for event in events:
+                self._call("on_order_event", self.strategy.on_order_event, event)
+
+    def _dispatch(self, out: list[MarketEvent | Gap]) -> None:
+        if not out:
+            return
+        self._warm()
+        self._slices += 1
+        slice = build_slice(out, self.desk.now_ns, self.desk.zone)
+        self._call("on_data", self.strategy.on_data, slice)
+        self._tell_orders()
+
+    def _warm(self) -> None:
+        """End the warm-up once its span of time, or its count of slices, lies behind."""
+        desk = self.desk
+        if not desk.is_warming_up or desk.warm_up is None:
+            return
+        if self._warm_since is None:
+            self._warm_since = desk.now_ns
+        if isinstance(desk.warm_up, timedelta):
+            passed = timedelta(microseconds=(desk.now_ns - self._warm_since) // 1000)
+            done = passed >= desk.warm_up
+        else:
+            done = self._slices >= desk.warm_up
+        if done:
+            desk.is_warming_up = False
+            desk.log("info", "warm-up finished", {"slices": self._slices})
+            self._call("on_warmup_finished", self.strategy.on_warmup_finished)
+
+    def _take_commands(self) -> list[Command]:
+        commands, self.desk.commands = self.desk.commands, []
+        return commands
+
+    def _call(self, name: str, callback: Callable[..., object], *args: object) -> None:
+        """Run the strategy's code; whatever it raises becomes one sentence with its place."""
+        try:
+            callback(*args)
+        except TidegateError as error:
+            raise StrategyError(f"{self._name}.{name}: {error}", name) from error
+        except Exception as error:  # noqa: BLE001  # a strategy may raise anything
+            raise StrategyError(
+                f"{self._name}.{name} raised {describe(error)}", name
+            ) from error
+
+
+def describe(error: BaseException) -> str:
+    """Say what was raised and where, in one line: "ValueError: no (momentum.py, line 12)"."""
+    frames = traceback.extract_tb(error.__traceback__)
+    text = str(error)
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if not frames:
+        return what
+    return f"{what} ({frames[-1].filename.rpartition('/')[2]}, line {frames[-1].lineno})"
+
+

@@ -1,0 +1,365 @@
+"""The live shell: carries events to the engine and commands away from it, and ends in order.
+
+Two rhythms, one engine. Where time goes on by itself, whatever has arrived since the last dispatch
+becomes one slice. Where a tape is replayed, time follows the data; flat out, the tape also waits
+for training, so the same tape gives the same run.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import anyio
+import msgspec
+from structlog.typing import FilteringBoundLogger
+
+from feeds.base import Feed, FeedStatistics
+from feeds.events import SECOND, Event, MarketEvent
+from feeds.files.merge import due
+from runtime.clock import Clock, VirtualClock
+from runtime.commands import CancelOrder, Command, Log, Stop, Submit, Train
+from runtime.control import signals
+from runtime.control.lag import Histogram, LagMonitor
+from runtime.engine import Engine, EngineEvent, EngineStatistics
+from runtime.errors import RunFailed, StrategyError, TidegateError
+from runtime.settings import EngineSettings
+from runtime.slices import Pending
+from runtime.trading.broker import Broker
+from runtime.training.manager import TrainingManager
+from runtime.training.updates import TrainingStatistics
+
+ENDLESS_ROUNDS = 1000
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a run ended, and its books: money in the account's currency, exact decimals as text.
+
+    `failure` is None after a clean stop. `left_running` names jobs that ignored the stop.
+    """
+
+    reason: str
+    failure: TidegateError | None
+    engine: EngineStatistics
+    feed: FeedStatistics
+    training: TrainingStatistics
+    equity: str
+    profit: str
+    fees: str
+    left_running: tuple[str, ...]
+
+    def figures(self) -> dict[str, object]:
+        """Return what a summary line shows."""
+        rows: dict[str, object] = {
+            "reason": self.reason,
+            "equity": self.equity,
+            "profit": self.profit,
+            "fees": self.fees,
+            "events": self.engine.events,
+            "slices": self.engine.slices,
+            "orders": self.engine.orders,
+            "fills": self.engine.fills,
+            "gaps": self.engine.gaps,
+            "feed_frames": self.feed.frames,
+            "feed_events": self.feed.events,
+            "feed_malformed": self.feed.malformed,
+            "feed_suspicious": self.feed.suspicious,
+            "feed_reconnects": self.feed.reconnects,
+            "jobs": {str(state): count for state, count in self.training.finished.items()},
+            "quota_left": f"{self.training.quota.available}/{self.training.quota.capacity}",
+        }
+        if self.feed.ignored:
+            rows["feed_ignored"] = self.feed.ignored
+        return rows
+
+
+class LiveRun:
+    """One run of one strategy on one feed."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        feed: Feed,
+        broker: Broker,
+        training: TrainingManager,
+        clock: Clock,
+        log: FilteringBoundLogger,
+        settings: EngineSettings,
+        on_status: Callable[[dict[str, object]], Awaitable[None]],
+    ) -> None:
+        self.engine = engine
+        self.feed = feed
+        self.broker = broker
+        self.training = training
+        self.clock = clock
+        self.log = log
+        self.settings = settings
+        self._on_status = on_status
+        self._pending = Pending(settings.pending_bound)
+        self._lag = LagMonitor()
+        self._latency = Histogram()
+        self._wake = anyio.Event()
+        self._room = anyio.Event()
+        self._rearm = anyio.Event()
+        self._stop = anyio.Event()
+        self._ending = anyio.CancelScope(shield=True)
+        self._reason = ""
+        self._failure: TidegateError | None = None
+        self._is_ending = False
+        self._trained = False
+        self._cash_at_start = engine.desk.portfolio.equity
+
+    # ---- the run -----------------------------------------------------------------------------------
+
+    async def run(self, duration: float | None = None) -> Outcome:
+        """Run until a signal, `duration` seconds, the end of the data, or a failure.
+
+        Whatever ends it, orders stop first, then the strategy says goodbye, then training ends.
+        Cancelling this call skips the goodbye and leaves no task behind.
+        """
+        left: tuple[str, ...] = ()
+        async with anyio.create_task_group() as tasks:
+            for helper in (self._listen, self._lag.run, self._report, self.training.run):
+                tasks.start_soon(self._guard, helper)
+            tasks.start_soon(self._guard, self.broker.run)
+            await anyio.lowlevel.checkpoint()
+            if await self._begin():
+                tasks.start_soon(self._guard, self._read)
+                if not isinstance(self.clock, VirtualClock):
+                    tasks.start_soon(self._guard, self._dispatch)
+                    tasks.start_soon(self._guard, self._keep_time)
+                with anyio.move_on_after(duration) as limit:
+                    await self._stop.wait()
+                if limit.cancelled_caught:
+                    self.stop(f"the duration of {duration:g} s is over")
+            self._is_ending = True
+            with self._ending:
+                left = await self._end()
+            tasks.cancel_scope.cancel()
+        return self._outcome(left)
+
+    def stop(self, reason: str, failure: TidegateError | None = None) -> None:
+        """Ask the run to end in order; the first reason stands."""
+        if not self._stop.is_set():
+            self._reason, self._failure = reason, failure
+            self._stop.set()
+
+    # ---- beginning and end ---------------------------------------------------------------------------
+
+    async def _begin(self) -> bool:
+        """Call initialize; whether the run goes on."""
+        try:
+            self._carry_out(self.engine.start(self.clock.now()), self.clock.now())
+            await self._hold_for_training()
+        except TidegateError as error:
+            self.stop(str(error), error)
+        return not self._stop.is_set()
+
+    async def _end(self) -> tuple[str, ...]:
+        """End in order: no new orders, cancel the open ones, goodbye, training out."""
+        self.log.info("stopping", reason=self._reason)
+        now = self.clock.now()
+        self.engine.stop_orders()
+        try:
+            for tracked in self.engine.desk.open_orders:
+                self.broker.cancel(tracked.order.id, now)
+            self._carry_out(self.engine.process(self.broker.take_updates(), now), now)
+            if not isinstance(self._failure, StrategyError):
+                self._carry_out(self.engine.finish(now), now)
+        except TidegateError as error:
+            self._failure = self._failure or error
+            self.log.error("the end was not clean", error=str(error))
+        return await self.training.close(round(self.settings.stop_grace_seconds * SECOND))
+
+    async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run one part of the run; its failure ends the run with one sentence, not with a group."""
+        try:
+            await task()
+        except TidegateError as error:
+            if error.__cause__ is not None:
+                self.log.debug("traceback", exc_info=error)
+            self.stop(str(error), error)
+
+    def _outcome(self, left: tuple[str, ...]) -> Outcome:
+        portfolio = self.engine.desk.portfolio
+        return Outcome(
+            reason=self._reason,
+            failure=self._failure,
+            engine=self.engine.statistics(),
+            feed=self.feed.statistics(),
+            training=self.training.statistics(),
+            equity=f"{portfolio.equity:.2f}",
+            profit=f"{portfolio.equity - self._cash_at_start:.2f}",
+            fees=f"{portfolio.fees:.2f}",
+            left_running=left,
+        )
+
+    # ---- data in -------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        """Let the feed push batches until its data ends."""
+        is_tape = isinstance(self.clock, VirtualClock)
+        await self.feed.run(
+            self.engine.subscriptions, self._deliver_tape if is_tape else self._deliver
+        )
+        while len(self._pending):  # what the venue sent last still counts
+            self._room = anyio.Event()
+            await self._room.wait()
+        self.stop("the data has ended")
+
+    async def _deliver(self, batch: Sequence[Event]) -> None:
+        """Take a live batch; when too much waits, the socket waits too."""
+        self._pending.add(batch)
+        self._wake.set()
+        while self._pending.is_full:
+            self._room = anyio.Event()
+            await self._room.wait()
+
+    async def _dispatch(self) -> None:
+        """Make a slice of whatever has arrived, again and again."""
+        while True:
+            await self._wake.wait()
+            self._wake = anyio.Event()
+            events = self._pending.take()
+            now = self.clock.now()
+            wake = self.engine.next_wake()
+            if events:
+                self._step(events, now)
+                self._latency.add(max(0, now - _received(events)) / 1e6)
+            self._carry_out(self._timed("on_data", self.engine.advance, now), now)
+            if self.engine.next_wake() != wake:
+                self._rearm.set()
+            self._room.set()
+            # The reader and the timers get their turn however full the socket is.
+            await anyio.lowlevel.checkpoint()
+
+    async def _keep_time(self) -> None:
+        """Wake the dispatcher when a bar is due although no tick comes."""
+        while True:
+            wake = self.engine.next_wake()
+            left = None if wake is None else max(0, wake - self.clock.now()) / 1e9
+            with anyio.move_on_after(left) as due:
+                await self._rearm.wait()
+            if due.cancelled_caught:
+                self._wake.set()
+                await self._rearm.wait()
+            self._rearm = anyio.Event()
+
+    async def _deliver_tape(self, batch: Sequence[Event]) -> None:
+        """Take one moment of a tape: first what was due before it, then the moment itself."""
+        clock = self.clock
+        assert isinstance(clock, VirtualClock)  # noqa: S101  # _read chose this way by it
+        now = max([clock.now(), *(due(e) for e in batch if isinstance(e, MarketEvent))])
+        while (wake := self.engine.next_wake()) is not None and wake <= now:
+            clock.advance_to(wake)
+            self._carry_out(self._timed("on_data", self.engine.advance, wake), wake)
+            await self._hold_for_training()
+        clock.advance_to(now)
+        self._step(batch, now)
+        await self._hold_for_training()
+
+    async def _hold_for_training(self) -> None:
+        """Flat out, hold the tape until the jobs it asked for are done, as a backtest would."""
+        if self._trained and self.feed.lockstep:
+            await self.training.idle()
+        self._trained = False
+
+    # ---- one step ------------------------------------------------------------------------------------
+
+    def _step(self, events: Sequence[EngineEvent], now: int) -> None:
+        """Let the broker see the market first, then the engine both the market and its reports."""
+        self.broker.on_market([e for e in events if isinstance(e, MarketEvent)], now)
+        events = [*events, *self.broker.take_updates()]
+        commands = self._timed("on_data", lambda at: self.engine.process(events, at), now)
+        self._carry_out(commands, now)
+
+    def _timed(
+        self, name: str, step: Callable[[int], list[Command]], now: int
+    ) -> list[Command]:
+        began = time.perf_counter()
+        commands = step(now)
+        spent_ms = (time.perf_counter() - began) * 1000
+        if spent_ms > self.settings.slow_callback_ms:
+            self.log.warning(
+                "slow callback",
+                callback=name,
+                spent_ms=round(spent_ms, 1),
+                budget_ms=self.settings.slow_callback_ms,
+            )
+        return commands
+
+    def _carry_out(self, commands: list[Command], now: int) -> None:
+        """Do what the engine asks, and tell it what came of it, until nothing more comes."""
+        for _ in range(ENDLESS_ROUNDS):
+            for command in commands:
+                match command:
+                    case Submit(approved):
+                        self.broker.submit(approved, now)
+                    case CancelOrder(order_id):
+                        self.broker.cancel(order_id, now)
+                    case Train(request, handle):
+                        self._trained = True
+                        self.training.submit(request, handle)
+                    case Log(level, event, fields):
+                        getattr(self.log, level)(event, **fields)
+                    case Stop(reason, failed):
+                        self.stop(reason, RunFailed(reason) if failed else None)
+            reports = self.broker.take_updates()
+            if not reports:
+                return
+            commands = self.engine.process(reports, now)
+        raise StrategyError(
+            f"on_order_event has answered {ENDLESS_ROUNDS} fills in a row with new orders",
+            "on_order_event",
+        )
+
+    # ---- what others see -----------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        await signals.listen(
+            on_stop=self._on_stop_signal,
+            on_toggle=lambda name: self.training.toggle(name),
+            on_train_now=lambda name: self.training.train_now(name),
+        )
+
+    def _on_stop_signal(self, name: str) -> None:
+        """Stop in order at the first signal, at once at the second."""
+        if self._is_ending:
+            self.log.warning("stopping at once", signal=name)
+            self._ending.cancel()
+        self.stop(f"{name} received")
+
+    async def _report(self) -> None:
+        """Log and hand on the state of the run every few seconds."""
+        while True:
+            await anyio.sleep(self.settings.status_seconds)
+            status = self.status()
+            self.log.info("status", **status)
+            await self._on_status(status)
+
+    def status(self) -> dict[str, object]:
+        """Return the figures of the run as they are now; the lag is since the last call."""
+        portfolio = self.engine.desk.portfolio
+        engine, pending = self.engine.statistics(), self._pending.statistics()
+        training, lag = self.training.statistics(), self._lag.take()
+        latency, self._latency = self._latency, Histogram()
+        return {
+            "equity": f"{portfolio.equity:.2f}",
+            "pnl": f"{portfolio.equity - self._cash_at_start:.2f}",
+            "ticks": engine.events,
+            "slices": engine.slices,
+            "fills": engine.fills,
+            "lag_p99_ms": lag.p99_ms,
+            "latency_p99_ms": round(latency.quantile(0.99), 3),
+            "pending": pending.pending,
+            "conflated": pending.conflated_quotes,
+            "training": "on" if training.is_on else "off",
+            "quota": f"{training.quota.available}/{training.quota.capacity}",
+            "models": {
+                name: f"v{slot.version}" if slot.is_ready else slot.readiness.cause
+                for name, slot in self.engine.desk.slots.items()
+            },
+        }
+
+
+def _received(events: Sequence[Event]) -> int:
+    return events[-1].received

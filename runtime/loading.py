@@ -1,0 +1,81 @@
+"""A strategy file becomes a Strategy object: loaded by its place, under a private name.
+
+Its folder is not put on the import path, so a file beside it cannot shadow the standard library.
+"""
+
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from runtime.engine import describe
+from runtime.errors import ConfigError, StrategyError
+from runtime.strategy import Strategy
+
+
+def load_strategy(reference: str) -> Strategy:
+    """Return a new instance of the strategy that `FILE.py` or `FILE.py:Class` names.
+
+    Raises:
+        ConfigError: the file or class does not exist, or the choice is not clear.
+        StrategyError: the file has a syntax error, or raised while it was imported or constructed.
+    """
+    file, _, name = reference.partition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise ConfigError(f"{file} does not exist: name a strategy as FILE.py or FILE.py:Class")
+    if path.suffix != ".py":
+        raise ConfigError(f"{file} is not a Python file: name a strategy as FILE.py or FILE.py:Class")
+    module = _import(path)
+    strategy = _choose(module, file, name)
+    try:
+        return strategy()
+    except Exception as error:  # noqa: BLE001  # an author's __init__ may raise anything
+        raise StrategyError(f"{strategy.__name__}() raised {describe(error)}", "load") from error
+
+
+def _import(path: Path) -> ModuleType:
+    name = f"_tidegate_strategy_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    # Registered, so that pickle and dataclasses find the module by its name.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise StrategyError(
+            f"{path} has a syntax error in line {error.lineno}: {error.msg}", "load"
+        ) from error
+    except ModuleNotFoundError as error:
+        raise StrategyError(
+            f"{path} imports {error.name}, which is not installed: install it, or the extra "
+            "tidegate[examples] for the examples' libraries",
+            "load",
+        ) from error
+    except Exception as error:  # noqa: BLE001  # a module may raise anything
+        raise StrategyError(f"{path} raised {describe(error)} while loading", "load") from error
+    return module
+
+
+def _choose(module: ModuleType, file: str, name: str) -> type[Strategy]:
+    found = {
+        key: value
+        for key, value in vars(module).items()
+        if inspect.isclass(value)
+        and issubclass(value, Strategy)
+        and value.__module__ == module.__name__
+    }
+    names = ", ".join(sorted(found)) or "none"
+    if name:
+        if name not in found:
+            raise ConfigError(f"{file} has no strategy class {name}: it defines {names}")
+        return found[name]
+    if len(found) != 1:
+        raise ConfigError(
+            f"{file} defines {len(found)} strategies ({names}): "
+            + ("choose one as FILE.py:Class" if found else "subclass runtime.Strategy")
+        )
+    return next(iter(found.values()))

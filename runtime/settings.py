@@ -1,0 +1,291 @@
+"""One frozen Settings object; nothing here reads the environment.
+
+A TOML file gives the same names, table by table; an unknown key is an error that names the nearest
+one. A LEAN config.json is read too: its three leaky-bucket keys count, its other keys are reported.
+"""
+
+import difflib
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+
+from feeds.errors import ConfigError
+from feeds.events import MINUTE
+from runtime.training.bucket import PRESETS, default_refill
+
+LEAN_KEYS = {
+    "scheduled-event-leaky-bucket-capacity": "capacity",
+    "scheduled-event-leaky-bucket-refill-amount": "refill_amount",
+    "scheduled-event-leaky-bucket-time-interval-minutes": "interval_minutes",
+}
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of settings: frozen, by keyword, and strict about its names."""
+
+
+class FeedSettings(Table):
+    """Where market data comes from.
+
+    `kind`: paper (the embedded venue), replay (files), synthetic (the same made-up market, in this
+    process, in lockstep). `url`: a venue that runs already. `speed`: 1 is recorded pace, N is N
+    times faster, 0 is flat out. `rate`: ticks a second and symbol of the synthetic market.
+    `minutes`: how much market time a synthetic tape holds. `columns`: FIELD to COLUMN of a table.
+    """
+
+    kind: Literal["paper", "replay", "synthetic"] = "paper"
+    url: str | None = None
+    data: tuple[str, ...] = ()
+    speed: float = 1.0
+    seed: int = 1
+    rate: float = 20.0
+    connect_timeout: float = 10.0
+    minutes: float = 60.0
+    columns: dict[str, str] = {}
+
+
+class TrainingSettings(Table):
+    """The quota and the jobs; minutes are minutes of the wall clock.
+
+    `preset` gives capacity, refill and interval by name; each may be given by itself. `policy` says
+    what happens to a job that is refused a minute: it is cancelled, or the run stops (LEAN's way).
+    """
+
+    enabled: bool = True
+    preset: str = "lean-local"
+    capacity: int | None = None
+    refill_amount: int | None = None
+    interval_minutes: int | None = None
+    grace_minutes: float = 1.0
+    quantum_seconds: float = 60.0
+    policy: Literal["cancel", "stop"] = "cancel"
+    workers: int = 1
+    timeout_minutes: float | None = None
+
+    def bucket(self) -> tuple[int, int, int]:
+        """Return capacity (minutes), refill amount (minutes) and interval (ns)."""
+        capacity, refill, interval = PRESETS[self.preset]
+        if self.capacity is not None:
+            capacity, refill = self.capacity, default_refill(self.capacity)
+        if self.refill_amount is not None:
+            refill = self.refill_amount
+        if self.interval_minutes is not None:
+            interval = self.interval_minutes
+        return capacity, refill, interval * MINUTE
+
+
+class TradingSettings(Table):
+    """Money and the paper account; `fee_bps` are basis points of the value of each fill."""
+
+    cash: float = 100_000.0
+    fee_bps: float = 1.0
+    allow_short: bool = True
+    max_order_value: float | None = None
+    max_open_orders: int = 100
+    max_quote_age_seconds: float = 60.0
+
+
+class EngineSettings(Table):
+    """Bounds of the loop: events pending, a slow callback's budget, history kept per symbol."""
+
+    pending_bound: int = 100_000
+    slow_callback_ms: float = 50.0
+    history: int = 10_000
+    status_seconds: float = 5.0
+    stop_grace_seconds: float = 8.0
+
+
+class LogSettings(Table):
+    """`format`: auto is text on a terminal and JSON lines elsewhere."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "text", "json"] = "auto"
+    file: str | None = None
+
+
+class Settings(Table):
+    """Everything a run is told; `state_dir` holds what a run leaves for others to look at."""
+
+    time_zone: str = "America/New_York"
+    parameters: dict[str, str] = {}
+    state_dir: str = ".tidegate"
+    feed: FeedSettings = FeedSettings()
+    training: TrainingSettings = TrainingSettings()
+    trading: TradingSettings = TradingSettings()
+    engine: EngineSettings = EngineSettings()
+    log: LogSettings = LogSettings()
+
+
+def load_settings(path: Path | None, overrides: Mapping[str, Any]) -> tuple[Settings, list[str]]:
+    """Read a file (or none), lay the overrides over it, check all of it.
+
+    Args:
+        path: a .toml or .json file.
+        overrides: nested mapping in the shape of Settings; None values do not count.
+
+    Returns:
+        The settings, and the keys of a LEAN config.json that have no meaning here.
+
+    Raises:
+        ConfigError: in one sentence: the file, the key, what was found, what is allowed.
+    """
+    found: dict[str, Any] = {}
+    ignored: list[str] = []
+    where = "the command line"
+    if path is not None:
+        where = str(path)
+        found, ignored = _read(path)
+    _check_names(found, Settings, where, "")
+    merged = _merge(found, overrides)
+    try:
+        settings = msgspec.convert(merged, Settings, strict=True)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {_plain(str(error), merged)}") from None
+    _check_values(settings, where)
+    return settings, ignored
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist: name a .toml or .json settings file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    try:
+        if path.suffix == ".json":
+            return _lean(json.loads(text), path)
+        return tomllib.loads(text), []
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, RecursionError) as error:
+        kind = "JSON" if path.suffix == ".json" else "TOML"
+        raise ConfigError(f"{path} is not valid {kind}: {error}") from None
+
+
+def _lean(found: Any, path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Take LEAN's bucket keys into [training]; a key with a hyphen is LEAN's own, not a mistake."""
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} holds a {type(found).__name__}: an object of settings is needed")
+    ours = {key: value for key, value in found.items() if "-" not in key}
+    theirs = {key: value for key, value in found.items() if "-" in key}
+    training = dict(ours.get("training", {}))
+    for key, name in LEAN_KEYS.items():
+        if key in theirs:
+            value = theirs.pop(key)
+            # LEAN writes numbers as text as often as not.
+            training[name] = int(value) if isinstance(value, str) and value.isdigit() else value
+    if training:
+        ours["training"] = training
+    return ours, sorted(theirs)
+
+
+def _merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(low)
+    for key, value in high.items():
+        if isinstance(value, Mapping):
+            below = merged.get(key, {})
+            merged[key] = _merge(below if isinstance(below, Mapping) else {}, value)
+        elif value is not None:
+            merged[key] = value
+    return merged
+
+
+def _check_names(found: Mapping[str, Any], table: type[Table], where: str, prefix: str) -> None:
+    fields = {field.name: field.type for field in msgspec.structs.fields(table)}
+    for key, value in found.items():
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(fields)}"
+            raise ConfigError(f"{where}: unknown key {prefix}{key}: {hint}")
+        inner = fields[key]
+        if isinstance(inner, type) and issubclass(inner, Table) and isinstance(value, Mapping):
+            _check_names(value, inner, where, f"{key}.")
+
+
+def _plain(message: str, merged: Mapping[str, Any]) -> str:
+    """Turn msgspec's "Expected `int`, got `str` - at `$.training.capacity`" round: key first."""
+    text, _, place = message.partition(" - at `$.")
+    key = place.rstrip("`")
+    value: Any = merged
+    for part in key.split(".") if key else []:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return f"{key} is {value!r}: {text[0].lower()}{text[1:]}" if key else text
+
+
+def _check_values(settings: Settings, where: str) -> None:
+    """Check what a type cannot say; each row is key, value, whether it is good, what is allowed."""
+    feed, training, trading, engine = (
+        settings.feed,
+        settings.training,
+        settings.trading,
+        settings.engine,
+    )
+    if training.preset not in PRESETS:
+        raise ConfigError(
+            f"{where}: training.preset is {training.preset!r}: allowed are {', '.join(PRESETS)}"
+        )
+    capacity, refill, interval = training.bucket()
+    positive = "more than 0 is needed"
+    rows: list[tuple[str, object, bool, str]] = [
+        ("feed.speed", feed.speed, feed.speed >= 0, "0 (flat out) or more is allowed"),
+        ("feed.rate", feed.rate, 0 < feed.rate <= 1e6, "more than 0, at most 1000000 is allowed"),
+        ("feed.minutes", feed.minutes, 0 < feed.minutes < math.inf, positive),
+        ("feed.connect_timeout", feed.connect_timeout, feed.connect_timeout > 0, positive),
+        ("training.capacity", capacity, capacity > 0, positive),
+        (
+            "training.refill_amount",
+            refill,
+            0 <= refill <= capacity,
+            f"0 to the capacity of {capacity} is allowed",
+        ),
+        ("training.interval_minutes", interval // MINUTE, interval > 0, positive),
+        ("training.grace_minutes", training.grace_minutes, training.grace_minutes >= 0, "0 or more"),
+        ("training.quantum_seconds", training.quantum_seconds, training.quantum_seconds > 0, positive),
+        ("training.workers", training.workers, 1 <= training.workers <= 64, "1 to 64 is allowed"),
+        (
+            "training.timeout_minutes",
+            training.timeout_minutes,
+            training.timeout_minutes is None or training.timeout_minutes > 0,
+            positive,
+        ),
+        ("trading.cash", trading.cash, 0 <= trading.cash < math.inf, "a sum of 0 or more is needed"),
+        ("trading.fee_bps", trading.fee_bps, 0 <= trading.fee_bps <= 1000, "0 to 1000 is allowed"),
+        ("trading.max_open_orders", trading.max_open_orders, trading.max_open_orders > 0, positive),
+        (
+            "trading.max_order_value",
+            trading.max_order_value,
+            trading.max_order_value is None or trading.max_order_value > 0,
+            positive,
+        ),
+        (
+            "trading.max_quote_age_seconds",
+            trading.max_quote_age_seconds,
+            trading.max_quote_age_seconds > 0,
+            positive,
+        ),
+        ("engine.pending_bound", engine.pending_bound, engine.pending_bound >= 1, "1 or more"),
+        ("engine.history", engine.history, engine.history >= 1, "1 or more"),
+        ("engine.slow_callback_ms", engine.slow_callback_ms, engine.slow_callback_ms > 0, positive),
+        ("engine.status_seconds", engine.status_seconds, engine.status_seconds > 0, positive),
+        (
+            "engine.stop_grace_seconds",
+            engine.stop_grace_seconds,
+            engine.stop_grace_seconds >= 0,
+            "0 or more",
+        ),
+    ]
+    for key, value, good, allowed in rows:
+        if not good:
+            raise ConfigError(f"{where}: {key} is {value}: {allowed}")
+    try:
+        ZoneInfo(settings.time_zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ConfigError(
+            f"{where}: time_zone is {settings.time_zone!r}: an IANA name such as "
+            "America/New_York or UTC is needed"
+        ) from None

@@ -1,0 +1,353 @@
+"""What a strategy author subclasses. LEAN's snake_case words mean here what they mean there.
+
+Everything a strategy can do goes through the narrow Context below; the engine is behind it and
+stays there. Callbacks run on the event loop, one at a time, and must be short: heavy work belongs
+into `train`.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from feeds.events import AssetClass, Bar, Status, Symbol
+from feeds.symbols import guess_class
+from runtime.errors import StrategyError
+from runtime.history import BarWindow, TickWindow
+from runtime.securities import Resolution, Security, canonical
+from runtime.slices import Slice
+from runtime.trading.orders import OrderEvent, OrderTicket, OrderType
+from runtime.trading.portfolio import Portfolio
+from runtime.training.control import TrainingControl
+from runtime.training.jobs import TrainingHandle
+from runtime.training.slots import ModelSlot
+
+
+class Context(Protocol):
+    """What a strategy is given: the only door between it and the runtime."""
+
+    @property
+    def now_ns(self) -> int:
+        """Engine time, ns since the epoch, UTC."""
+        ...
+
+    @property
+    def time(self) -> datetime:
+        """Engine time in the strategy's zone."""
+        ...
+
+    @property
+    def portfolio(self) -> Portfolio:
+        """Cash, positions, profit."""
+        ...
+
+    @property
+    def securities(self) -> Mapping[Symbol, Security]:
+        """What has been added."""
+        ...
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """What the user gave with --param or in [parameters]."""
+        ...
+
+    @property
+    def training(self) -> TrainingControl:
+        """The training seen from inside a job and from the loop."""
+        ...
+
+    @property
+    def is_warming_up(self) -> bool:
+        """Whether orders are still refused because history is being gathered."""
+        ...
+
+    def add(self, symbol: Symbol, asset_class: AssetClass, resolution: Resolution) -> Security:
+        """Subscribe."""
+        ...
+
+    def set_cash(self, amount: Decimal) -> None:
+        """Set the starting cash."""
+        ...
+
+    def set_time_zone(self, name: str) -> None:
+        """Set the strategy's zone."""
+        ...
+
+    def set_warm_up(self, span: timedelta | int) -> None:
+        """Gather data first."""
+        ...
+
+    def consolidate(self, symbol: Symbol, span: timedelta, handler: Callable[[Bar], None]) -> None:
+        """Call `handler` with each finished bar."""
+        ...
+
+    def history(self, symbol: Symbol, count: int) -> BarWindow:
+        """Return the newest bars."""
+        ...
+
+    def tick_history(self, symbol: Symbol, count: int) -> TickWindow:
+        """Return the newest ticks."""
+        ...
+
+    def order(
+        self,
+        symbol: Symbol,
+        quantity: Decimal,
+        kind: OrderType,
+        limit_price: Decimal | None,
+        tag: str,
+    ) -> OrderTicket:
+        """Propose an order; a positive quantity buys."""
+        ...
+
+    def target(self, symbol: Symbol, weight: float, tag: str) -> OrderTicket | None:
+        """Order what is missing to hold `weight` of the equity."""
+        ...
+
+    def liquidate(self, symbol: Symbol | None, tag: str) -> list[OrderTicket]:
+        """Cancel and close."""
+        ...
+
+    def train(
+        self, method: Callable[[], object], into: ModelSlot | None, name: str | None
+    ) -> TrainingHandle:
+        """Queue a job."""
+        ...
+
+    def log(self, level: str, message: str, fields: Mapping[str, object]) -> None:
+        """Write a line."""
+        ...
+
+    def quit(self, reason: str) -> None:
+        """End the run in order."""
+        ...
+
+
+class Strategy:
+    """A trading strategy: override `initialize` and `on_data`, and whatever else you need."""
+
+    _context: Context | None = None
+
+    # ---- what you override -------------------------------------------------------------------
+
+    def initialize(self) -> None:
+        """Add symbols, build indicators, ask for training. Called once, before any data."""
+
+    def on_data(self, slice: Slice) -> None:
+        """Take all that arrived since the last call, at one moment."""
+
+    def on_order_event(self, order_event: OrderEvent) -> None:
+        """Hear what became of an order."""
+
+    def on_feed_status(self, status: Status) -> None:
+        """Hear that the feed went live, away, or ended."""
+
+    def on_warmup_finished(self) -> None:
+        """Hear that warm-up is over; from here on orders are taken."""
+
+    def on_end_of_algorithm(self) -> None:
+        """Say goodbye: called once, when the run ends in order; orders are refused by then."""
+
+    # ---- what you read ---------------------------------------------------------------------------
+
+    @property
+    def time(self) -> datetime:
+        """The engine's time, aware, in the strategy's zone (America/New_York unless set)."""
+        return self._door.time
+
+    @property
+    def time_ns(self) -> int:
+        """The engine's time in ns since the epoch, UTC."""
+        return self._door.now_ns
+
+    @property
+    def portfolio(self) -> Portfolio:
+        """Cash, positions and profit, Decimal-exact."""
+        return self._door.portfolio
+
+    @property
+    def securities(self) -> Mapping[Symbol, Security]:
+        """The live view of each added symbol."""
+        return self._door.securities
+
+    @property
+    def training(self) -> TrainingControl:
+        """Inside a job: `cancelled` and `progress(fraction, text)`; anywhere: `is_on`."""
+        return self._door.training
+
+    @property
+    def is_warming_up(self) -> bool:
+        """Whether the warm-up of `set_warm_up` is still going on; orders are refused meanwhile."""
+        return self._door.is_warming_up
+
+    # ---- what you call in initialize ---------------------------------------------------------------
+
+    def add_equity(self, ticker: str, resolution: Resolution = Resolution.MINUTE) -> Security:
+        """Subscribe to a share or fund, such as "SPY"."""
+        return self._door.add(canonical(ticker, AssetClass.EQUITY), AssetClass.EQUITY, resolution)
+
+    def add_crypto(self, ticker: str, resolution: Resolution = Resolution.MINUTE) -> Security:
+        """Subscribe to a crypto pair, "BTC/USD" or "BTCUSD"."""
+        return self._door.add(canonical(ticker, AssetClass.CRYPTO), AssetClass.CRYPTO, resolution)
+
+    def add_forex(self, ticker: str, resolution: Resolution = Resolution.MINUTE) -> Security:
+        """Subscribe to a currency pair, "EUR/USD" or "EURUSD"."""
+        return self._door.add(canonical(ticker, AssetClass.FOREX), AssetClass.FOREX, resolution)
+
+    def add_security(self, ticker: str, resolution: Resolution = Resolution.MINUTE) -> Security:
+        """Subscribe to whatever the ticker looks like: "SPY", "BTC/USD" or "EUR/USD"."""
+        asset_class = guess_class(Symbol(ticker.strip().upper()))
+        return self._door.add(canonical(ticker, asset_class), asset_class, resolution)
+
+    def set_cash(self, amount: float | Decimal) -> None:
+        """Set the starting cash of a paper account; only in initialize."""
+        self._door.set_cash(Decimal(str(amount)))
+
+    def set_time_zone(self, name: str) -> None:
+        """Set the zone of `self.time` by its IANA name."""
+        self._door.set_time_zone(name)
+
+    def set_warm_up(self, span: timedelta | int) -> None:
+        """Let `span` of market time, or that many slices, pass before orders are taken."""
+        self._door.set_warm_up(span)
+
+    def get_parameter(self, name: str, default: str = "") -> str:
+        """Return what the user gave with `--param NAME=VALUE` or in [parameters]."""
+        return self._door.parameters.get(name, default)
+
+    def consolidate(self, symbol: str, span: timedelta, handler: Callable[[Bar], None]) -> None:
+        """Build bars of any span from the symbol's trades and call `handler` with each."""
+        self._door.consolidate(Symbol(symbol), span, handler)
+
+    # ---- what you call at any time -----------------------------------------------------------------
+
+    def history(self, symbol: str, count: int) -> BarWindow:
+        """Return the newest `count` bars (fewer if there are fewer), oldest first, as numpy copies.
+
+        The bars are those of the symbol's own resolution; at Resolution.TICK each trade is one.
+        Nothing in it is later than `self.time`, and a training job may keep it.
+        """
+        return self._door.history(Symbol(symbol), count)
+
+    def tick_history(self, symbol: str, count: int) -> TickWindow:
+        """Return the newest `count` trades and quotes, oldest first, as numpy copies."""
+        return self._door.tick_history(Symbol(symbol), count)
+
+    def market_order(
+        self, symbol: str, quantity: float | Decimal | int, tag: str = ""
+    ) -> OrderTicket:
+        """Buy (quantity > 0) or sell (< 0) at the market, in base units."""
+        return self._order(symbol, quantity, OrderType.MARKET, None, tag)
+
+    def limit_order(
+        self,
+        symbol: str,
+        quantity: float | Decimal | int,
+        limit_price: float | Decimal,
+        tag: str = "",
+    ) -> OrderTicket:
+        """Buy (quantity > 0) or sell (< 0) at `limit_price` or better; rests until cancelled."""
+        return self._order(symbol, quantity, OrderType.LIMIT, Decimal(str(limit_price)), tag)
+
+    def set_holdings(self, symbol: str, weight: float, tag: str = "") -> OrderTicket | None:
+        """Order what is missing to hold `weight` (-1 to 1) of the equity in a symbol.
+
+        Open orders of the symbol count as filled. None when nothing is missing.
+        """
+        return self._door.target(Symbol(symbol), weight, tag)
+
+    def liquidate(self, symbol: str | None = None, tag: str = "Liquidated") -> list[OrderTicket]:
+        """Cancel open orders and close the position, of one symbol or of all."""
+        return self._door.liquidate(None if symbol is None else Symbol(symbol), tag)
+
+    def train(
+        self,
+        method: Callable[[], object],
+        *,
+        into: ModelSlot | None = None,
+        name: str | None = None,
+    ) -> TrainingHandle:
+        """Queue a training job now: it runs in the pool under the quota, beside trading.
+
+        Args:
+            method: called without arguments; what it returns is published `into` the slot.
+            into: the slot that becomes ready with the result.
+            name: how logs call it; the method's own name by default.
+        """
+        return self._door.train(method, into, name)
+
+    def log(self, message: object, **fields: object) -> None:
+        """Write an info line; fields become keys of the JSON line."""
+        self._door.log("info", str(message), fields)
+
+    def debug(self, message: object, **fields: object) -> None:
+        """Write a debug line."""
+        self._door.log("debug", str(message), fields)
+
+    def error(self, message: object, **fields: object) -> None:
+        """Write an error line."""
+        self._door.log("error", str(message), fields)
+
+    def quit(self, reason: str = "the strategy asked") -> None:
+        """End the run in order."""
+        self._door.quit(reason)
+
+    # ---- how it is wired ---------------------------------------------------------------------------
+
+    def bind(self, context: Context) -> None:
+        """Give the strategy its door; the engine does this before initialize."""
+        self._context = context
+
+    @property
+    def _door(self) -> Context:
+        if self._context is None:
+            raise StrategyError(
+                f"{type(self).__name__} is not running yet: move the call into initialize",
+                "__init__",
+            )
+        return self._context
+
+    def _order(
+        self,
+        symbol: str,
+        quantity: float | Decimal | int,
+        kind: OrderType,
+        limit_price: Decimal | None,
+        tag: str,
+    ) -> OrderTicket:
+        return self._door.order(Symbol(symbol), Decimal(str(quantity)), kind, limit_price, tag)
+
+
+P = ParamSpec("P")
+S = TypeVar("S", bound=Strategy)
+
+
+def when_ready(
+    *slots: str,
+) -> Callable[[Callable[Concatenate[S, P], None]], Callable[Concatenate[S, P], None]]:
+    """Skip a handler until the named ModelSlots of the strategy are ready; each skip is counted.
+
+    Args:
+        slots: names of attributes that hold a ModelSlot.
+    """
+
+    def decorate(handler: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
+        @functools.wraps(handler)
+        def guarded(self: S, *args: P.args, **kwargs: P.kwargs) -> None:
+            for name in slots:
+                slot: Any = getattr(self, name, None)
+                if not isinstance(slot, ModelSlot):
+                    raise StrategyError(
+                        f"when_ready({name!r}): {type(self).__name__}.{name} is "
+                        f"{type(slot).__name__}, not a ModelSlot: set it in initialize",
+                        handler.__name__,
+                    )
+                if not slot.is_ready:
+                    slot.note_skip()
+                    return
+            handler(self, *args, **kwargs)
+
+        return guarded
+
+    return decorate

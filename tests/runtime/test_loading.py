@@ -1,0 +1,71 @@
+"""Loading a strategy file: each mistake is one sentence, nothing beside it is imported."""
+
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import ConfigError, StrategyError
+from runtime.loading import load_strategy
+
+GOOD = "from runtime import Strategy\nclass A(Strategy):\n    pass\n"
+
+
+def write(folder: Path, text: str, name: str = "mine.py") -> str:
+    path = folder / name
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_only_strategy_of_a_file_is_found(tmp_path: Path) -> None:
+    assert type(load_strategy(write(tmp_path, GOOD))).__name__ == "A"
+
+
+def test_a_class_can_be_named(tmp_path: Path) -> None:
+    file = write(tmp_path, GOOD + "class B(A):\n    pass\n")
+    assert type(load_strategy(f"{file}:B")).__name__ == "B"
+
+
+@pytest.mark.parametrize(
+    ("text", "suffix", "words"),
+    [
+        (GOOD, ":C", "no strategy class C: it defines A"),
+        ("x = 1\n", "", "defines 0 strategies"),
+        (GOOD + "class B(A):\n    pass\n", "", "choose one as FILE.py:Class"),
+    ],
+)
+def test_an_unclear_choice_is_refused(tmp_path: Path, text: str, suffix: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load_strategy(write(tmp_path, text) + suffix)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("def f(:\n", "syntax error in line 1"),
+        ("import no_such_library_at_all\n", "no_such_library_at_all, which is not installed"),
+        ("1 / 0\n", r"raised ZeroDivisionError: division by zero \(mine.py, line 1\)"),
+        (GOOD + "    def __init__(self):\n        1 / 0\n", r"A\(\) raised ZeroDivisionError"),
+    ],
+)
+def test_a_file_that_does_not_load_says_why(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(StrategyError, match=words) as caught:
+        load_strategy(write(tmp_path, text))
+    assert caught.value.where == "load"
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("reference", ["no/such.py", "no/such.py:A", ""])
+def test_a_missing_file_is_named(reference: str) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_strategy(reference)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not a Python file"):
+        load_strategy(write(tmp_path, GOOD, "mine.txt"))
+
+
+def test_a_file_beside_the_strategy_shadows_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "raise RuntimeError('imported')\n", "colorsys.py")
+    file = write(tmp_path, "import colorsys\ncolorsys.rgb_to_hsv\n" + GOOD)
+    assert type(load_strategy(file)).__name__ == "A"
