@@ -78,18 +78,28 @@ class Cancelled(msgspec.Struct, frozen=True):
 
 
 Report = Accepted | Filled | Rejected | Cancelled
+_Top = tuple[float, float, float, float]  # bid, its size, ask, its size
 
 
 class _Working:
     """An order that is not done; `rests`: it was seen waiting for its limit, and fills at it."""
 
-    __slots__ = ("fills", "order", "remaining", "rests")
+    __slots__ = ("_limit", "fills", "order", "remaining", "rests")
 
     def __init__(self, order: VenueOrder) -> None:
         self.order = order
         self.remaining = order.quantity
         self.fills = 0
         self.rests = False
+        self._limit = float(order.limit_price or 0)
+
+    def stays(self, bid: float, ask: float) -> bool:
+        """Whether it surely goes on waiting for its limit at these prices.
+
+        Floats are enough to say so: rounding to them never turns an order around. Only where they
+        are equal the exact prices must decide.
+        """
+        return self.rests and (ask > self._limit if self.order.is_buy else bid < self._limit)
 
 
 class _Book:
@@ -97,7 +107,7 @@ class _Book:
 
     __slots__ = ("ask", "ask_left", "bid", "bid_left", "source")
 
-    def __init__(self, source: MarketEvent, top: tuple[float, float, float, float]) -> None:
+    def __init__(self, source: MarketEvent, top: _Top) -> None:
         self.source = source
         self.bid, self.ask = Decimal(str(top[0])), Decimal(str(top[2]))
         self.bid_left, self.ask_left = _displayed(top[1]), _displayed(top[3])
@@ -200,11 +210,17 @@ class Matcher:
             del self._working[symbol]
 
     def _match(self, symbol: Symbol, now: int) -> list[Report]:
-        working = self._working.get(symbol)
-        book = self._book(symbol, now) if working else None
-        if not working or book is None:
+        source = self._quotes.get(symbol) or self._trades.get(symbol)
+        if source is None:
             return []
-        fills = [self._fill(each, book, now) for each in list(working.values())]
+        top = _top(source)
+        working = self._working[symbol].values()
+        if all(each.stays(top[0], top[2]) for each in working):
+            return []
+        book = self._book(source, top, now)
+        if book is None:
+            return []
+        fills = [self._fill(each, book, now) for each in list(working)]
         return [fill for fill in fills if fill is not None]
 
     def _fill(self, working: _Working, book: _Book, now: int) -> Filled | None:
@@ -247,17 +263,13 @@ class Matcher:
         share = _EXACT.multiply(_EXACT.multiply(quantity, price), self._fee_bps)
         return share.scaleb(-4, _EXACT).quantize(FEE_QUANTUM, context=_EXACT)
 
-    def _book(self, symbol: Symbol, now: int) -> _Book | None:
-        """The market that may fill now: None where there is none, or it is stale or no market."""
-        source = self._quotes.get(symbol) or self._trades.get(symbol)
-        if source is None or self._is_stale(source, now):
+    def _book(self, source: MarketEvent, top: _Top, now: int) -> _Book | None:
+        """The market that may fill now: None where it is stale or no market."""
+        if self._is_stale(source, now) or not _SMALLEST <= top[0] <= top[2] <= _LARGEST:
             return None
-        book = self._books.get(symbol)
+        book = self._books.get(source.symbol)
         if book is None or book.source is not source:
-            top = _top(source)
-            if not _SMALLEST <= top[0] <= top[2] <= _LARGEST:
-                return None
-            book = self._books[symbol] = _Book(source, top)
+            book = self._books[source.symbol] = _Book(source, top)
         return book
 
     def _is_stale(self, source: MarketEvent, now: int) -> bool:
@@ -267,11 +279,11 @@ class Matcher:
         return now - source.received > self._max_age
 
 
-def _top(source: MarketEvent) -> tuple[float, float, float, float]:
-    """Bid, its size, ask, its size; a last price stands for both sides, with no size told."""
-    if isinstance(source, Quote):
+def _top(source: MarketEvent) -> _Top:
+    """Read the two sides; a last price stands for both, with no size told."""
+    if type(source) is Quote:
         return source.bid, source.bid_size, source.ask, source.ask_size
-    if isinstance(source, QuoteBar):
+    if type(source) is QuoteBar:
         return source.bid.close, source.bid_size, source.ask.close, source.ask_size
     return source.price, 0.0, source.price, 0.0
 
