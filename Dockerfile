@@ -9,9 +9,9 @@ WORKDIR /src
 
 # Dependencies first: this layer is rebuilt when a lock changes, not when the code does.
 COPY requirements-build.lock requirements-run.lock ./
-RUN python -m pip install --require-hashes --requirement requirements-build.lock \
+RUN python -m pip install --require-hashes --only-binary :all: --requirement requirements-build.lock \
     && python -m venv /opt/tidegate \
-    && /opt/tidegate/bin/python -m pip install --require-hashes --requirement requirements-run.lock
+    && /opt/tidegate/bin/python -m pip install --require-hashes --only-binary :all: --requirement requirements-run.lock
 
 COPY pyproject.toml README.md ./
 COPY feeds ./feeds

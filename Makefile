@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TIDEGATE_SHARED_DATA ?= $(abspath ../shared/data)
 export TIDEGATE_SHARED_DATA
 
@@ -12,11 +13,12 @@ export TIDEGATE_SHARED_DATA
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock requirements-build.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Tidegate needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another with: make PYTHON=python3.12 ..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PIP) --require-hashes --only-binary :all: --requirement requirements-build.lock
+	$(PIP) --require-hashes --no-build-isolation --use-pep517 --requirement requirements.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
 setup: $(STAMP)  ## create .venv from the hash-pinned lock
