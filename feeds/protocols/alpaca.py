@@ -1,0 +1,460 @@
+"""Alpaca's market-data stream, client side: log in, subscribe, turn frames into events.
+
+The order is connected, authenticated, subscribed with the FULL set, live; nothing is live with a
+symbol missing from the venue's answer. Whatever the venue sends becomes an event, a count or a
+recorded refusal, never an exception. There are no sequence numbers: gaps show only as outages.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from enum import StrEnum
+from sys import float_info
+from typing import Annotated, Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+from msgspec.msgpack import Ext
+
+from feeds.base import Subscription
+from feeds.errors import VenueRefused
+from feeds.events import (
+    EXCERPT_CHARS,
+    MINUTE,
+    SECOND,
+    Aggressor,
+    AssetClass,
+    Bar,
+    Event,
+    Malformed,
+    Quote,
+    Symbol,
+    Trade,
+)
+
+PATHS = {
+    AssetClass.EQUITY: "/v2/iex",
+    AssetClass.CRYPTO: "/v1beta3/crypto/us",
+    AssetClass.FOREX: "/v1beta1/forex",
+}
+"""Where each kind of symbol is served; Alpaca itself has no forex, our own venue does."""
+
+FINAL = {400, 401, 402, 403, 405, 409, 410, 411, 412}
+"""Errors that the same request would meet again. All others (404 login too late, 406 too many
+connections, 407 too slow, 500, or a code we do not know) are of the moment."""
+
+CHANNELS = ("trades", "quotes", "bars")
+SYMBOLS_A_MESSAGE = 300  # the venue cuts requests over 16 KiB
+LATEST = 2**63  # times must fit an int64 of ns, as arrays downstream do
+AGGRESSORS = {"B": Aggressor.BUYER, "S": Aggressor.SELLER}
+KINDS_COUNTED = 64  # a venue gone mad must not grow the table of ignored kinds without end
+
+
+class Codec(StrEnum):
+    """How frames are written; msgpack is asked for by a header of the upgrade request."""
+
+    JSON = "json"
+    MSGPACK = "msgpack"
+
+
+class Stage(StrEnum):
+    """How far the login has come."""
+
+    CONNECTING = "connecting"
+    AUTHENTICATING = "authenticating"
+    SUBSCRIBING = "subscribing"
+    LIVE = "live"
+
+
+# --- what is on the wire; Time is str in JSON and Ext in msgpack -------------------------------
+
+Time = TypeVar("Time")
+Price = Annotated[float, Meta(gt=0, le=float_info.max)]
+Amount = Annotated[float, Meta(ge=0, le=float_info.max)]
+
+
+class _Trade(Struct, Generic[Time], tag="t", tag_field="T", gc=False):
+    S: str
+    p: Price
+    s: Amount
+    t: Time
+    i: int | str = ""
+    tks: str = ""
+
+
+class _Quote(Struct, Generic[Time], tag="q", tag_field="T", gc=False, rename={"ask": "as"}):
+    S: str
+    bp: Amount  # zero where nobody bids
+    bs: Amount
+    ap: Amount
+    ask: Amount
+    t: Time
+
+
+class _Bar(Struct, Generic[Time], tag="b", tag_field="T", gc=False):
+    S: str
+    o: Price
+    h: Price
+    l: Price  # noqa: E741 - the wire's name
+    c: Price
+    v: Amount
+    t: Time
+
+
+class _Success(Struct, tag="success", tag_field="T"):
+    msg: str
+
+
+class _Error(Struct, tag="error", tag_field="T"):
+    code: int
+    msg: str = ""
+
+
+class _Subscribed(Struct, tag="subscription", tag_field="T"):
+    trades: list[str] = []
+    quotes: list[str] = []
+    bars: list[str] = []
+
+
+class _UpdatedBar(Struct, tag="u", tag_field="T"):
+    pass
+
+
+class _DailyBar(Struct, tag="d", tag_field="T"):
+    pass
+
+
+class _Correction(Struct, tag="c", tag_field="T"):
+    pass
+
+
+class _Cancelled(Struct, tag="x", tag_field="T"):
+    pass
+
+
+class _TradingStatus(Struct, tag="s", tag_field="T"):
+    pass
+
+
+class _Band(Struct, tag="l", tag_field="T"):
+    pass
+
+
+class _Tagged(Struct):
+    T: str
+
+
+_Plain = (
+    _Success
+    | _Error
+    | _Subscribed
+    | _UpdatedBar
+    | _DailyBar
+    | _Correction
+    | _Cancelled
+    | _TradingStatus
+    | _Band
+)
+_IGNORED: dict[type, str] = {
+    _UpdatedBar: "updated bar",
+    _DailyBar: "daily bar",
+    _Correction: "trade correction",
+    _Cancelled: "trade cancel",
+    _TradingStatus: "trading status",
+    _Band: "limit band",
+}
+_KNOWN = {"t", "q", "b", "success", "error", "subscription"}
+_JSON_ITEM = _Trade[str] | _Quote[str] | _Bar[str] | _Plain
+_PACK_ITEM = _Trade[Ext] | _Quote[Ext] | _Bar[Ext] | _Plain
+_UNREADABLE = (ValueError, RecursionError, OverflowError)  # msgspec's and ours, all of them
+
+
+# --- times ------------------------------------------------------------------------------------
+
+_RFC3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+_seconds: dict[str, int] = {}  # "2021-02-22T15:51:44" -> ns; neighbours share their second
+
+
+def parse_rfc3339(text: str) -> int:
+    """Return the ns since the epoch of RFC 3339 text with up to nine decimals.
+
+    Raises:
+        ValueError: it is something else, or outside of 1970 to 2262.
+    """
+    start = _seconds.get(text[:19])
+    if start is not None and len(text) == 30 and text[19::10] == ".Z" and text[20:29].isdecimal():
+        return start + int(text[20:29])
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise ValueError("its time is not RFC 3339")
+    prefix, decimals, zone = match.groups()
+    try:
+        moment = datetime.fromisoformat(prefix + zone.upper().replace("Z", "+00:00"))
+    except ValueError as error:
+        raise ValueError(f"its time is not RFC 3339: {error}") from None
+    start = int(moment.timestamp())
+    if not 0 <= start < LATEST // SECOND:
+        raise ValueError("its time is not between 1970 and 2262")
+    if zone == "Z":
+        if len(_seconds) >= 4096:
+            _seconds.clear()
+        _seconds[prefix] = start * SECOND
+    return start * SECOND + int((decimals or "").ljust(9, "0"))
+
+
+def parse_timestamp(ext: Ext, _integer: Any = int.from_bytes) -> int:
+    """Return the ns since the epoch of a msgpack Timestamp, in any of its three lengths.
+
+    Raises:
+        ValueError: it is something else, or outside of 1970 to 2262.
+    """
+    data: Any = ext.data
+    if ext.code == -1:
+        if len(data) == 8:
+            packed: int = _integer(data, "big")
+            time = (packed & 0x3FFFFFFFF) * SECOND + (packed >> 34)
+        elif len(data) == 4:
+            time = _integer(data, "big") * SECOND
+        elif len(data) == 12:
+            time = _integer(data[4:], "big", signed=True) * SECOND + _integer(data[:4], "big")
+        else:
+            raise ValueError("its time is no msgpack Timestamp")
+        if 0 <= time < LATEST:
+            return time
+        raise ValueError("its time is not between 1970 and 2262")
+    raise ValueError("its time is no msgpack Timestamp")
+
+
+class AlpacaDecoder:
+    """The client's side of one connection to one path.
+
+    All subscriptions must be of the path's asset class. The shell reads `is_live`, `refusal` (the
+    venue said no for good) and `fault` (it said no for now, in its own words), and calls
+    `restart()` before each new connection; the counts go on.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        secret: str,
+        subscriptions: Sequence[Subscription],
+        codec: Codec = Codec.MSGPACK,
+    ) -> None:
+        if not subscriptions:
+            raise ValueError("subscriptions is empty: a connection needs at least one symbol")
+        self._key, self._secret, self._codec = key, secret, codec
+        self._names: dict[str, Symbol] = {str(s.symbol): s.symbol for s in subscriptions}
+        self.malformed = 0
+        self.ignored: dict[str, int] = {}
+        self._frame: Any
+        self._raws: Any
+        self._item: Any
+        self._time: Any
+        self._tag: Any
+        if codec is Codec.JSON:
+            self._frame = msgspec.json.Decoder(list[_JSON_ITEM])
+            self._raws = msgspec.json.Decoder(list[Raw])
+            self._item = msgspec.json.Decoder(_JSON_ITEM, strict=False)
+            self._tag = msgspec.json.Decoder(_Tagged).decode
+            self._encode = msgspec.json.encode
+            self._time = parse_rfc3339
+        else:
+            self._frame = msgspec.msgpack.Decoder(list[_PACK_ITEM])
+            self._raws = msgspec.msgpack.Decoder(list[Raw])
+            self._item = msgspec.msgpack.Decoder(_PACK_ITEM, strict=False)
+            self._tag = msgspec.msgpack.Decoder(_Tagged).decode
+            self._encode = msgspec.msgpack.encode
+            self._time = parse_timestamp
+        self.restart()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the upgrade request must carry."""
+        return {} if self._codec is Codec.JSON else {"Content-Type": "application/msgpack"}
+
+    @property
+    def is_live(self) -> bool:
+        """Whether every symbol is confirmed by the venue."""
+        return self.stage is Stage.LIVE
+
+    def restart(self) -> None:
+        """Forget the connection that was; the counts stay."""
+        self.stage = Stage.CONNECTING
+        self.refusal: VenueRefused | None = None
+        self.fault: str | None = None
+        self._outgoing: list[bytes | str] = []
+        self._unconfirmed = 0
+
+    def data_to_send(self) -> list[bytes | str]:
+        """Return the frames that must go out now, and forget them."""
+        outgoing, self._outgoing = self._outgoing, []
+        return outgoing
+
+    def receive(self, data: bytes | str, received: int) -> list[Event]:
+        """Take one frame; return its events in the venue's order."""
+        try:
+            items = self._frame.decode(data)
+        except (TypeError, *_UNREADABLE):  # TypeError: text where msgpack was asked for
+            frame = data if isinstance(data, bytes) else data.encode(errors="replace")
+            return self._receive_one_by_one(frame, received)
+        return self._convert(items, received)
+
+    def _convert(self, items: Sequence[Any], received: int) -> list[Event]:
+        events: list[Event] = []
+        names, time = self._names, self._time
+        for item in items:
+            kind = type(item)
+            try:
+                if kind is _Trade:
+                    side = AGGRESSORS.get(item.tks, Aggressor.UNKNOWN)
+                    events.append(
+                        Trade(
+                            names[item.S],
+                            time(item.t),
+                            received,
+                            item.p,
+                            item.s,
+                            str(item.i),
+                            side,
+                        )
+                    )
+                elif kind is _Quote and item.bp and item.ap:
+                    events.append(
+                        Quote(
+                            names[item.S],
+                            time(item.t),
+                            received,
+                            item.bp,
+                            item.bs,
+                            item.ap,
+                            item.ask,
+                        )
+                    )
+                else:
+                    self._take_rare(item, events, received)
+            except KeyError:
+                self._ignore("symbol not asked for")
+            except _UNREADABLE as error:
+                events.append(self._malformed(str(error), repr(item), received))
+        return events
+
+    def _take_rare(self, item: Any, events: list[Event], received: int) -> None:
+        """All but plain trades and quotes; what it raises is caught by the caller."""
+        match item:
+            case _Bar():
+                prices = item.o, item.h, item.l, item.c
+                symbol, time = self._names[item.S], self._time(item.t)
+                events.append(Bar(symbol, time, received, MINUTE, *prices, item.v))
+            case _Quote():
+                if (item.bp == 0 and item.bs) or (item.ap == 0 and item.ask):
+                    raise ValueError("a price is zero and its size is not")
+                self._ignore("one-sided quote")
+            case _Success():
+                self._greeted(item.msg)
+            case _Subscribed():
+                self._subscribed(item)
+            case _Error():
+                self._failed(item)
+            case _:
+                self._ignore(_IGNORED[type(item)])
+
+    def _receive_one_by_one(self, data: bytes, received: int) -> list[Event]:
+        """Save what can be read of a frame with something unreadable or unknown in it."""
+        try:
+            raws = self._raws.decode(data)
+        except _UNREADABLE as error:
+            return [self._malformed(f"not an array of objects: {error}", data, received)]
+        events: list[Event] = []
+        for raw in raws:
+            try:
+                item = self._item.decode(raw)
+            except _UNREADABLE as error:
+                kind = self._kind_of(raw)
+                if kind is None or kind in _KNOWN:
+                    events.append(self._malformed(str(error), bytes(raw), received))
+                else:
+                    self._ignore(f"unknown type {self._clean(kind)[:32]}")
+            else:
+                events += self._convert([item], received)
+        return events
+
+    def _kind_of(self, raw: Raw) -> str | None:
+        try:
+            return str(self._tag(raw).T)
+        except _UNREADABLE:
+            return None
+
+    # --- login ---------------------------------------------------------------------------------
+
+    def _greeted(self, message: str) -> None:
+        if message == "connected" and self.stage is Stage.CONNECTING:
+            self.stage = Stage.AUTHENTICATING
+            self._send({"action": "auth", "key": self._key, "secret": self._secret})
+        elif message == "authenticated" and self.stage in {
+            Stage.CONNECTING,
+            Stage.AUTHENTICATING,
+        }:
+            self.stage = Stage.SUBSCRIBING
+            symbols = sorted(self._names)
+            for start in range(0, len(symbols), SYMBOLS_A_MESSAGE):
+                part = symbols[start : start + SYMBOLS_A_MESSAGE]
+                self._send({"action": "subscribe", **dict.fromkeys(CHANNELS, part)})
+                self._unconfirmed += 1
+        else:
+            self._ignore("success out of turn")
+
+    def _subscribed(self, answer: _Subscribed) -> None:
+        if self.stage is not Stage.SUBSCRIBING:
+            return self._ignore("subscription out of turn")
+        self._unconfirmed -= 1
+        if self._unconfirmed:
+            return None
+        served = set(answer.trades) & set(answer.quotes)
+        missing = sorted(self._names.keys() - served)
+        if missing and "*" not in served:
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            self.refusal = VenueRefused(
+                f"the venue does not serve {', '.join(missing[:5])}{more}: "
+                "take them out, or name a venue that does"
+            )
+        else:
+            self.stage = Stage.LIVE
+        return None
+
+    def _failed(self, error: _Error) -> None:
+        words = f"{error.code} {self._clean(error.msg)[:EXCERPT_CHARS]}"
+        if error.code in FINAL:
+            self.refusal = VenueRefused(f"the venue refused: {words}", error.code)
+        else:
+            self.fault = words
+
+    def _send(self, message: dict[str, Any]) -> None:
+        encoded = self._encode(message)
+        self._outgoing.append(encoded.decode() if self._codec is Codec.JSON else encoded)
+
+    # --- counts --------------------------------------------------------------------------------
+
+    def _ignore(self, kind: str) -> None:
+        if kind not in self.ignored and len(self.ignored) >= KINDS_COUNTED:
+            kind = "further unknown types"
+        self.ignored[kind] = self.ignored.get(kind, 0) + 1
+
+    def _malformed(self, reason: str, data: bytes | str, received: int) -> Malformed:
+        self.malformed += 1
+        text = data if isinstance(data, str) else data.decode("utf-8", "backslashreplace")
+        return Malformed(
+            self._clean(reason)[:EXCERPT_CHARS], self._clean(text)[:EXCERPT_CHARS], received
+        )
+
+    def _clean(self, text: str) -> str:
+        """Take our own secrets out of what a venue echoes."""
+        return _without((self._secret, self._key), text)
+
+
+def _without(secrets: Iterable[str], text: str) -> str:
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    return text

@@ -1,0 +1,260 @@
+"""The paper venue as a process of its own: `embedded_venue` starts it, `main` is what runs in it.
+
+The child takes any free port, makes up a key pair and says both on one line of its stdout; nothing
+secret is ever on a command line. It ends when its stdin does, so no death of the parent, not even
+SIGKILL, leaves it behind; a Ctrl-C reaches only the parent, which then ends it.
+"""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import anyio
+import msgspec
+from anyio.abc import ByteReceiveStream, Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+from msgspec import Struct
+
+from feeds.errors import ConfigError, FeedError, TidegateError
+from feeds.events import AssetClass, MarketEvent, Symbol
+from feeds.venue.protocol import Credentials
+from feeds.venue.server import Market, serve
+
+START_TIMEOUT = 10.0
+STOP_TIMEOUT = 2.0
+LONGEST_LINE = 4096
+TAIL_BYTES = 4096
+EXIT_CONFIG = 2
+INHERITED = {
+    *("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH"),
+    *("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "COVERAGE_PROCESS_START"),
+}
+"""All of the parent's environment that the child gets: no broker's keys."""
+
+
+class VenueOptions(Struct, frozen=True):
+    """What to serve and how: recorded data where `data` names paths, else a synthetic market.
+
+    `seed` and `rate` (ticks per second and symbol) shape the synthetic market. `speed` is market
+    time per real time, None for flat out. The clock starts with `audience` subscribed sessions: a
+    client has one for each asset class.
+    """
+
+    seed: int = 0
+    rate: float = 20.0
+    data: tuple[str, ...] = ()
+    speed: float | None = 1.0
+    host: str = "127.0.0.1"
+    port: int = 0
+    audience: int = 1
+
+
+class _Address(Struct, frozen=True):
+    """What the child says once it listens."""
+
+    url: str
+    key: str
+    secret: str
+
+
+class EmbeddedVenue:
+    """A running venue. `url` has no path; `key` and `secret` log in to it."""
+
+    def __init__(self, process: Process, address: _Address, errors: "_Tail") -> None:
+        self.url, self.key, self.secret = address.url, address.key, address.secret
+        self._process, self._errors = process, errors
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended (minus the signal that killed it), or None while it runs."""
+        return self._process.returncode
+
+    @property
+    def last_words(self) -> str:
+        """The end of what it wrote to stderr."""
+        return self._errors.text
+
+    async def wait(self) -> int:
+        """Wait until it ends and return how; nothing but the parent should make it end."""
+        return await self._process.wait()
+
+
+class _Tail:
+    """Reads a stream to its end, so that the writer never blocks, and keeps the last bytes."""
+
+    def __init__(self, stream: ByteReceiveStream) -> None:
+        self._stream, self._kept = stream, b""
+        self.done = anyio.Event()
+
+    @property
+    def text(self) -> str:
+        """What is kept."""
+        return self._kept.decode("utf-8", "replace").strip()
+
+    async def read(self) -> None:
+        """Read on until the stream ends."""
+        async for chunk in self._stream:
+            self._kept = (self._kept + chunk)[-TAIL_BYTES:]
+        self.done.set()
+
+
+@asynccontextmanager
+async def embedded_venue(
+    options: VenueOptions = VenueOptions(),  # noqa: B008 - frozen
+) -> AsyncIterator[EmbeddedVenue]:
+    """Start a venue in its own process; leaving the context ends it within two seconds.
+
+    Raises:
+        ConfigError: the options name data or an address that cannot be served.
+        FeedError: it did not start within ten seconds.
+    """
+    command = [sys.executable, "-P", "-m", "feeds.venue.process"]
+    process = await anyio.open_process(
+        [*command, msgspec.json.encode(options).decode()],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+        env={name: value for name, value in os.environ.items() if name in INHERITED},
+    )
+    if process.stdout is None or process.stderr is None:
+        raise RuntimeError("the venue's process was opened without its pipes")
+    errors = _Tail(process.stderr)
+    failure: BaseException | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(errors.read)
+        try:
+            yield EmbeddedVenue(process, await _greeting(process, process.stdout, errors), errors)
+        except BaseException as error:  # noqa: BLE001 - carried past the task group, unwrapped
+            failure = error
+        finally:
+            with anyio.CancelScope(shield=True):
+                await _end(process)
+            tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _greeting(process: Process, stdout: ByteReceiveStream, errors: _Tail) -> _Address:
+    try:
+        with anyio.fail_after(START_TIMEOUT):
+            line = await BufferedByteReceiveStream(stdout).receive_until(b"\n", LONGEST_LINE)
+        return msgspec.json.decode(line, type=_Address)
+    except TimeoutError:
+        reason = f"it said nothing for {START_TIMEOUT:g} s"
+    except anyio.IncompleteRead:
+        with anyio.move_on_after(STOP_TIMEOUT):
+            code = await process.wait()
+            await errors.done.wait()
+            if code == EXIT_CONFIG:
+                raise ConfigError(errors.text) from None
+        reason = f"it ended with {process.returncode}"
+    except (msgspec.DecodeError, anyio.DelimiterNotFound):
+        reason = "its first line was no address"
+    raise FeedError(f"the paper venue did not start: {reason}; {errors.text or 'no message'}")
+
+
+async def _end(process: Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+        with anyio.move_on_after(STOP_TIMEOUT):
+            await process.wait()
+    if process.returncode is None:
+        process.kill()
+    await process.aclose()
+
+
+# --- in the child -----------------------------------------------------------------------------
+
+
+class _RecordedMarket:
+    """A tape as a market: it has the symbols that it holds, where the files tell."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        from feeds.files import SourceTape, open_source  # noqa: PLC0415 - only where data is named
+
+        source = open_source([Path(path) for path in paths])
+        self._symbols = source.symbols
+        self._tape = SourceTape(source)
+
+    @property
+    def start(self) -> int | None:
+        return self._tape.start
+
+    @property
+    def exhausted(self) -> bool:
+        return self._tape.exhausted
+
+    def subscribe(self, symbol: Symbol, asset_class: AssetClass, now: int) -> bool:
+        return not self._symbols or self._symbols.get(symbol) is asset_class
+
+    def advance(self, until: int) -> list[MarketEvent]:
+        return self._tape.advance(until)
+
+
+def _market(options: VenueOptions) -> Market:
+    if options.data:
+        return _RecordedMarket(options.data)
+    from feeds.market import SyntheticMarket  # noqa: PLC0415 - numpy, only where it is needed
+
+    return SyntheticMarket(options.seed, options.rate)
+
+
+async def _run(options: VenueOptions) -> None:
+    """Serve until stdin ends or a signal says so."""
+    credentials = Credentials(secrets.token_hex(10), secrets.token_urlsafe(32))
+    market = _market(options)
+    async with anyio.create_task_group() as tasks:
+        scope = tasks.cancel_scope
+        tasks.start_soon(_await_end_of_input, scope)
+        tasks.start_soon(_await_signal, scope)
+        venue = await tasks.start(
+            partial(
+                serve,
+                market,
+                credentials,
+                host=options.host,
+                port=options.port,
+                speed=options.speed,
+                audience=options.audience,
+            )
+        )
+        address = _Address(venue.url, credentials.key, credentials.secret)
+        sys.stdout.write(msgspec.json.encode(address).decode() + "\n")
+        sys.stdout.flush()
+
+
+async def _await_end_of_input(scope: anyio.CancelScope) -> None:
+    await anyio.wait_readable(sys.stdin.fileno())  # nobody writes to it: this is its end
+    scope.cancel()
+
+
+async def _await_signal(scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            scope.cancel()
+
+
+def main() -> int:
+    """Run the venue that the one argument, VenueOptions as JSON, describes."""
+    options = msgspec.json.decode(sys.argv[1], type=VenueOptions)
+    code = 0
+    try:
+        anyio.run(_run, options)
+    except* TidegateError as group:
+        sys.stderr.write("\n".join(str(error) for error in group.exceptions) + "\n")
+        code = EXIT_CONFIG if group.subgroup(ConfigError) else 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

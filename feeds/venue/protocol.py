@@ -1,0 +1,432 @@
+"""Alpaca's market-data stream, server side: one Session per connection, told bytes and the time.
+
+A session is greeted, must log in within ten seconds, then changes its subscriptions; each change is
+answered with the FULL set. Frames are arrays of objects: JSON text, or msgpack where the upgrade
+request asked for it. A batch is encoded once for all sessions with equal sets.
+"""
+
+import hmac
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from struct import Struct as Packing
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.msgpack import Ext
+
+from feeds.events import MINUTE, SECOND, Aggressor, AssetClass, Bar, MarketEvent, Quote, Trade
+
+ERRORS = {
+    400: "invalid syntax",
+    401: "not authenticated",
+    402: "auth failed",
+    403: "already authenticated",
+    404: "auth timeout",
+    405: "symbol limit exceeded",
+    406: "connection limit exceeded",
+    407: "slow client",
+    409: "insufficient subscription",
+    410: "invalid subscribe action for this feed",
+    411: "insufficient scope",
+    412: "option feed only supports MessagePack",
+    500: "internal error",
+}
+ENDING = {402, 404, 406, 407, 409, 411, 412, 500}
+"""After these the venue closes the connection; the others leave it as it was."""
+
+EVERYTHING = "*"
+CHANNELS = ("trades", "quotes", "bars")
+ABSENT_STOCK = ("updatedBars", "dailyBars", "statuses", "lulds", "corrections", "cancelErrors")
+ABSENT_CRYPTO = ("updatedBars", "dailyBars", "orderbooks")
+EVENTS_A_FRAME = 256
+SYMBOL_CHARS = 32
+
+
+class Codec(StrEnum):
+    """How frames are written."""
+
+    JSON = "json"
+    MSGPACK = "msgpack"
+
+
+class FeedKind(StrEnum):
+    """The streams this venue offers; forex is our own extension, in the shape of crypto."""
+
+    IEX = "iex"
+    SIP = "sip"
+    TEST = "test"
+    CRYPTO = "crypto"
+    FOREX = "forex"
+
+    @property
+    def asset_class(self) -> AssetClass:
+        """What its symbols name."""
+        return _ASSET_CLASSES.get(self, AssetClass.EQUITY)
+
+    @property
+    def is_stock(self) -> bool:
+        """Whether its frames have the fields of stocks (exchange, tape, conditions)."""
+        return self not in _ASSET_CLASSES
+
+
+_ASSET_CLASSES = {FeedKind.CRYPTO: AssetClass.CRYPTO, FeedKind.FOREX: AssetClass.FOREX}
+
+PATHS = {
+    "/v2/iex": FeedKind.IEX,
+    "/v2/sip": FeedKind.SIP,
+    "/v2/test": FeedKind.TEST,
+    "/v1beta3/crypto/us": FeedKind.CRYPTO,
+    "/v1beta1/forex": FeedKind.FOREX,
+}
+TEST_SYMBOL = "FAKEPACA"
+"""The only symbol of /v2/test."""
+
+
+class Credentials(Struct, frozen=True):
+    """A key pair and what it may hear: all feeds unless `feeds` names some."""
+
+    key: str
+    secret: str
+    feeds: frozenset[FeedKind] = frozenset(FeedKind)
+
+    def __repr__(self) -> str:
+        return "Credentials(key=***, secret=***)"
+
+    def match(self, key: str, secret: str) -> bool:
+        """Compare in a time that does not tell where they differ."""
+        theirs = hmac.compare_digest(self.key.encode(), key.encode(errors="replace"))
+        return theirs & hmac.compare_digest(self.secret.encode(), secret.encode(errors="replace"))
+
+
+class Limits(Struct, frozen=True):
+    """What one account may use; the defaults are generous, the free plan has 30 and 1."""
+
+    symbols: int = 100_000
+    connections: int = 100
+    login: int = 10 * SECOND
+
+
+class Occupancy:
+    """How many connections are logged in, by feed: shared by the sessions of one venue."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._count: dict[FeedKind, int] = {}
+
+    def enter(self, kind: FeedKind) -> bool:
+        """Take a place, or return False where all are taken."""
+        count = self._count.get(kind, 0)
+        if count >= self._limit:
+            return False
+        self._count[kind] = count + 1
+        return True
+
+    def leave(self, kind: FeedKind) -> None:
+        """Give a place back."""
+        self._count[kind] -= 1
+
+
+class Group(Struct, frozen=True):
+    """All that decides which bytes a session gets: sessions with equal groups share them."""
+
+    kind: FeedKind
+    codec: Codec
+    trades: frozenset[str] = frozenset()
+    quotes: frozenset[str] = frozenset()
+    bars: frozenset[str] = frozenset()
+
+    @property
+    def symbols(self) -> frozenset[str]:
+        """Every symbol it hears anything of."""
+        return self.trades | self.quotes | self.bars
+
+
+class _Request(Struct):
+    """What a client may say; channels that we do not serve are looked up in the raw message."""
+
+    action: str
+    key: str = ""
+    secret: str = ""
+    trades: list[str] = []
+    quotes: list[str] = []
+    bars: list[str] = []
+
+
+class Session:
+    """One client's connection to one feed.
+
+    `available(symbol)` says whether the venue has, or can make, a market in that symbol; one
+    it has not is left out of the set in the answer. Once `ending` is set, the error frame
+    returned with it is the last one, and the shell closes the connection.
+    """
+
+    def __init__(
+        self,
+        kind: FeedKind,
+        codec: Codec,
+        credentials: Credentials,
+        opened: int,
+        *,
+        available: Callable[[str], bool],
+        occupancy: Occupancy,
+        limits: Limits,
+    ) -> None:
+        self._credentials, self._available = credentials, available
+        self._occupancy, self._limits = occupancy, limits
+        self.group = Group(kind, codec)
+        self.login_deadline = opened + limits.login
+        self.authenticated = False
+        self.ending: int | None = None
+
+    @property
+    def subscribed(self) -> bool:
+        """Whether it hears anything."""
+        return bool(self.group.symbols)
+
+    def greet(self, key: str | None = None, secret: str | None = None) -> list[bytes]:
+        """Return the first frames; a key and secret from the upgrade request log in at once."""
+        frames = [self._encode([{"T": "success", "msg": "connected"}])]
+        if key is not None and secret is not None:
+            frames += self._log_in(key, secret)
+        return frames
+
+    def receive(self, frame: bytes | str) -> list[bytes]:
+        """Take one frame of the client and return the answers."""
+        if self.ending is not None:
+            return []
+        binary = self.group.codec is Codec.MSGPACK and not isinstance(frame, str)
+        decode: Any = msgspec.msgpack.decode if binary else msgspec.json.decode
+        try:
+            message = decode(frame)
+            request = msgspec.convert(message, _Request)
+        except (ValueError, RecursionError, OverflowError):
+            return self.refuse(400)
+        match request.action:
+            case "auth":
+                return self._log_in(request.key, request.secret)
+            case "subscribe" | "unsubscribe" if not self.authenticated:
+                return self.refuse(401)
+            case "subscribe" | "unsubscribe":
+                return self._change(request, message)
+            case _:
+                return self.refuse(400)
+
+    def check_login(self, now: int) -> list[bytes]:
+        """Return error 404 where the time to log in has passed, else nothing."""
+        late = not self.authenticated and self.ending is None and now >= self.login_deadline
+        return self.refuse(404) if late else []
+
+    def refuse(self, code: int) -> list[bytes]:
+        """Answer with one of ERRORS."""
+        if code in ENDING:
+            self.ending = code
+        return [self._encode([{"T": "error", "code": code, "msg": ERRORS[code]}])]
+
+    def close(self) -> None:
+        """Give the place back; the connection is gone. Harmless when repeated."""
+        if self.authenticated:
+            self._occupancy.leave(self.group.kind)
+            self.authenticated = False
+        self.group = Group(self.group.kind, self.group.codec)
+
+    def _log_in(self, key: str, secret: str) -> list[bytes]:
+        if self.authenticated:
+            return self.refuse(403)
+        if not self._credentials.match(key, secret):
+            return self.refuse(402)
+        if self.group.kind not in self._credentials.feeds:
+            return self.refuse(409)
+        if not self._occupancy.enter(self.group.kind):
+            return self.refuse(406)
+        self.authenticated = True
+        return [self._encode([{"T": "success", "msg": "authenticated"}])]
+
+    def _change(self, request: _Request, message: Mapping[str, Any]) -> list[bytes]:
+        asked = {name: set(getattr(request, name)) for name in CHANNELS}
+        if any(not 0 < len(s) <= SYMBOL_CHARS for symbols in asked.values() for s in symbols):
+            return self.refuse(400)
+        if any(message.get(name) for name in (*ABSENT_STOCK, *ABSENT_CRYPTO, "news")):
+            return self.refuse(410)
+        before = {name: getattr(self.group, name) for name in CHANNELS}
+        if request.action == "unsubscribe":
+            after = {name: before[name] - asked[name] for name in CHANNELS}
+        else:
+            after = {name: before[name] | asked[name] for name in CHANNELS}
+            if len(set().union(*after.values())) > self._limits.symbols:
+                return self.refuse(405)
+            new = set().union(*asked.values()) - self.group.symbols - {EVERYTHING}
+            absent = {symbol for symbol in new if not self._serves(symbol)}
+            after = {name: symbols - absent for name, symbols in after.items()}
+        self.group = Group(self.group.kind, self.group.codec, **after)
+        answer = {"T": "subscription"} | {name: sorted(after[name]) for name in CHANNELS}
+        extras = ABSENT_STOCK if self.group.kind.is_stock else ABSENT_CRYPTO
+        return [self._encode([answer | {name: [] for name in extras}])]
+
+    def _serves(self, symbol: str) -> bool:
+        if self.group.kind is FeedKind.TEST and symbol != TEST_SYMBOL:
+            return False
+        return self._available(symbol)
+
+    def _encode(self, message: object) -> bytes:
+        return _ENCODERS[self.group.codec](message)
+
+
+# --- market data on the wire ------------------------------------------------------------------
+
+
+class _StockTrade(Struct, tag="t", tag_field="T", gc=False):
+    S: str
+    p: float
+    s: float
+    t: object
+    i: int | str | UnsetType = UNSET
+    x: str = "V"
+    c: tuple[str, ...] = ("@",)
+    z: str = "C"
+
+
+class _CryptoTrade(Struct, tag="t", tag_field="T", gc=False):
+    S: str
+    p: float
+    s: float
+    t: object
+    i: int | str | UnsetType = UNSET
+    tks: str | UnsetType = UNSET
+
+
+class _StockQuote(Struct, tag="q", tag_field="T", gc=False, rename={"ask": "as"}):
+    S: str
+    bp: float
+    bs: float
+    ap: float
+    ask: float
+    t: object
+    bx: str = "V"
+    ax: str = "V"
+    c: tuple[str, ...] = ("R",)
+    z: str = "C"
+
+
+class _CryptoQuote(Struct, tag="q", tag_field="T", gc=False, rename={"ask": "as"}):
+    S: str
+    bp: float
+    bs: float
+    ap: float
+    ask: float
+    t: object
+
+
+class _Bar(Struct, tag="b", tag_field="T", gc=False):
+    S: str
+    o: float
+    h: float
+    l: float  # noqa: E741 - the wire's name
+    c: float
+    v: float
+    t: object
+
+
+_ENCODERS: dict[Codec, Callable[[Any], bytes]] = {
+    Codec.JSON: msgspec.json.Encoder().encode,
+    Codec.MSGPACK: msgspec.msgpack.Encoder().encode,
+}
+_TAKER: dict[Aggressor, str | UnsetType] = {
+    Aggressor.BUYER: "B",
+    Aggressor.SELLER: "S",
+    Aggressor.UNKNOWN: UNSET,
+}
+_pack = Packing(">Q").pack
+
+
+def timestamp(time: int) -> Ext:
+    """Return ns since the epoch as a msgpack Timestamp of eight bytes (1970 to 2514)."""
+    seconds, rest = divmod(time, SECOND)
+    return Ext(-1, _pack(rest << 34 | seconds))
+
+
+def rfc3339(time: int) -> str:
+    """Return ns since the epoch as RFC 3339 in UTC with nine decimals."""
+    seconds, rest = divmod(time, SECOND)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+
+
+def _identity(trade_id: str) -> int | str | UnsetType:
+    """Send a trade id as the integer it is, or as text where that would change it."""
+    if trade_id.isdecimal() and len(trade_id) <= 18 and (trade_id[0] != "0" or trade_id == "0"):
+        return int(trade_id)
+    return trade_id or UNSET
+
+
+class _Clockface:
+    """RFC 3339 text of times that mostly share their second with the one before."""
+
+    def __init__(self) -> None:
+        self._second, self._prefix = -1, ""
+
+    def __call__(self, time: int) -> str:
+        second, rest = divmod(time, SECOND)
+        if second != self._second:
+            self._second, self._prefix = second, rfc3339(time)[:20]
+        return f"{self._prefix}{rest:09d}Z"
+
+
+class Batch:
+    """Events of one moment, encoded at most once for each group that hears them.
+
+    `classes` says what each symbol is, which decides who hears it under "*".
+    """
+
+    def __init__(self, events: Sequence[MarketEvent], classes: Mapping[str, AssetClass]) -> None:
+        self._events, self._classes = events, classes
+        self._frames: dict[Group, list[bytes]] = {}
+
+    def frames(self, group: Group) -> list[bytes]:
+        """Return the frames for a group, none where it hears none of these events."""
+        frames = self._frames.get(group)
+        if frames is None:
+            wire = list(self._wire(group))
+            encode = _ENCODERS[group.codec]
+            starts = range(0, len(wire), EVENTS_A_FRAME)
+            frames = [encode(wire[start : start + EVENTS_A_FRAME]) for start in starts]
+            self._frames[group] = frames
+        return frames
+
+    def _wire(self, group: Group) -> Iterator[Struct]:
+        """Yield what the group hears, in the shape of its feed.
+
+        Alpaca's words have one-minute bars of trades only: other bars are not sent.
+        """
+        stock = group.kind.is_stock
+        stamp: Callable[[int], object] = timestamp if group.codec is Codec.MSGPACK else _Clockface()
+        trades, quotes, bars = (
+            self._heard(getattr(group, name), group.kind.asset_class) for name in CHANNELS
+        )
+        for event in self._events:
+            if type(event) is Trade:
+                if event.symbol in trades:
+                    identity = _identity(event.trade_id)
+                    common = event.symbol, event.price, event.size, stamp(event.time), identity
+                    if stock:
+                        yield _StockTrade(*common)
+                    else:
+                        yield _CryptoTrade(*common, _TAKER[event.aggressor])
+            elif type(event) is Quote:
+                if event.symbol in quotes:
+                    yield (_StockQuote if stock else _CryptoQuote)(
+                        event.symbol,
+                        event.bid,
+                        event.bid_size,
+                        event.ask,
+                        event.ask_size,
+                        stamp(event.time),
+                    )
+            elif type(event) is Bar and event.span == MINUTE and event.symbol in bars:
+                prices = event.open, event.high, event.low, event.close
+                yield _Bar(event.symbol, *prices, event.volume, stamp(event.time))
+
+    def _heard(self, symbols: frozenset[str], asset_class: AssetClass) -> Iterable[str]:
+        if EVERYTHING not in symbols:
+            return symbols
+        return symbols | {s for s, kind in self._classes.items() if kind is asset_class}
