@@ -154,6 +154,8 @@ def test_a_displayed_size_is_given_once_in_order_of_arrival() -> None:
     assert fills(matcher.submit(buy("4", order_id="c"), NOW)) == []
     # The other side is another size, and a trade does not bring the ask back.
     assert fills(matcher.submit(sell("4", order_id="d"), NOW)) == filled("4", "99")
+    assert fills(matcher.submit(sell("4", order_id="e", limit="99"), NOW)) == filled("2", "99")
+    assert isinstance(matcher.cancel("e", NOW)[0], Cancelled)
     assert fills(matcher.on_trade(trade(100.0), NOW)) == []
     reports = matcher.on_quote(quote(99.0, 100.0, 3.0), NOW)
     assert [each.order_id for each in reports] == ["b", "c"]
@@ -251,6 +253,11 @@ def test_a_bar_is_fresh_for_its_span() -> None:
     assert fills(told(bar(55.0, span=hour)).submit(buy(), NOW - MINUTE + 2 * hour + 1)) == []
 
 
+def test_a_bar_that_arrives_late_is_fresh_when_it_arrives() -> None:
+    late = Bar(AAPL, 0, NOW, MINUTE, 1.0, 1.0, 1.0, 55.0, 5.0)
+    assert fills(told(late).submit(buy(), NOW)) == filled("10", "55")
+
+
 def test_a_marketable_limit_fills_at_the_better_price() -> None:
     assert fills(told(quote(99.0, 100.0)).submit(buy(limit="105"), NOW)) == filled("10", "100")
     assert fills(told(quote(99.0, 100.0)).submit(sell(limit="90"), NOW)) == filled("10", "99")
@@ -264,6 +271,14 @@ def test_a_limit_that_waited_fills_at_its_limit_when_the_quote_crosses() -> None
     assert fills(matcher.on_quote(quote(97.0, 97.5), NOW)) == filled("10", "98")
     assert fills(matcher.submit(sell(limit="99.5", order_id="s"), NOW)) == []
     assert fills(matcher.on_quote(quote(99.6, 99.7), NOW)) == filled("10", "99.5")
+
+
+def test_a_limit_that_waited_fills_when_the_quote_touches_it() -> None:
+    matcher = told(quote(99.0, 100.0))
+    matcher.submit(buy(limit="98.1", order_id="b"), NOW)
+    matcher.submit(sell(limit="101.3", order_id="s"), NOW)
+    assert fills(matcher.on_quote(quote(98.0, 98.1), NOW)) == filled("10", "98.1")
+    assert fills(matcher.on_quote(quote(101.3, 101.4), NOW)) == filled("10", "101.3")
 
 
 def test_a_limit_that_met_no_market_yet_is_not_waiting_for_its_price() -> None:
@@ -347,7 +362,7 @@ ORDERS = st.lists(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(QUOTES | TRADES, max_size=12), ORDERS, st.integers(0, 12))
 def test_no_fill_is_kinder_than_the_market(
     events: list[MarketEvent],

@@ -220,6 +220,12 @@ def test_a_refusal_before_sending_has_no_numbers_to_trip_over() -> None:
     assert (event.status, tracked.reason) == (S.REJECTED, "the quantity is NaN")
 
 
+def test_the_last_reason_given_is_kept() -> None:
+    tracked = brought_to(S.SUBMITTED)
+    play(tracked, [update(U.LOST, "no answer in 5 s"), update(U.ACCEPTED)])
+    assert tracked.reason == "no answer in 5 s"
+
+
 def test_news_of_another_order_is_our_mistake() -> None:
     tracked = brought_to(S.ACCEPTED)
     other = ClientOrderId("run-2")
@@ -325,7 +331,7 @@ PARTS = st.lists(st.integers(1, 10), max_size=4).filter(lambda parts: sum(parts)
 ENDS = st.sampled_from([None, U.CANCELLED, U.EXPIRED, U.REJECTED])
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.data(), PARTS, ENDS, st.booleans(), st.none() | st.integers(0, 8))
 def test_no_disorder_or_repetition_breaks_an_order(
     data: st.DataObject, parts: list[int], end: UpdateKind | None, lost: bool, cancel_at: int | None
