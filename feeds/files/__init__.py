@@ -1,0 +1,162 @@
+"""Recorded market data from files and folders: what each one is, its path and suffix tell.
+
+Several files are one source in order of time, read lazily: files of one series (a day each) are
+opened one after the other, different series are merged. Every row of every file is in an Audit.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from feeds.base import Audit
+from feeds.errors import ConfigError
+from feeds.events import AssetClass, MarketEvent, Symbol
+from feeds.files.capture import VENUES, CaptureFile, venue_of
+from feeds.files.lean import LeanFile, parse_path
+from feeds.files.merge import SourceTape, merge
+from feeds.files.table import SUFFIXES, TableFile, TableMapping
+
+__all__ = ["FileSource", "SourceTape", "TableMapping", "open_source"]
+
+_ALLOWED = (
+    "LEAN zips as .../equity/usa/tick/spy/20131007_trade.zip, "
+    f"captures as VENUE.ws.1.0.gz of {', '.join(VENUES)}, and tables {', '.join(SUFFIXES)}"
+)
+
+
+class MarketFile(Protocol):
+    """One recognised file.
+
+    `series` is equal for files that follow one another; `symbols` are those its name tells;
+    `gaps` counts the jumps in trade numbers of the latest reading.
+    """
+
+    path: Path
+    series: str
+    symbols: dict[Symbol, AssetClass]
+
+    @property
+    def gaps(self) -> int: ...
+
+    def check(self) -> None:
+        """Look at its beginning.
+
+        Raises:
+            ConfigError: what it holds must be declared.
+            DecodeError: it is damaged.
+        """
+        ...
+
+    def events(self) -> Iterator[MarketEvent]:
+        """Read from the start."""
+        ...
+
+    def audit(self) -> Audit:
+        """Return the counts of the latest reading."""
+        ...
+
+
+class FileSource:
+    """Recognised files as one source; implements `feeds.base.Source`.
+
+    Attributes:
+        symbols: what the paths (or the mapping of a table) say it holds; a capture does not say it.
+    """
+
+    def __init__(self, name: str, files: Sequence[MarketFile]) -> None:
+        self._name = name
+        self._files = files
+        self.symbols: dict[Symbol, AssetClass] = {}
+        for file in files:
+            self.symbols.update(file.symbols)
+
+    @property
+    def name(self) -> str:
+        """The path it was opened with, or how many there were."""
+        return self._name
+
+    @property
+    def gaps(self) -> int:
+        """Jumps in the numbers of recorded trades: data that the recorder missed."""
+        return sum(file.gaps for file in self._files)
+
+    def events(self) -> Iterator[MarketEvent]:
+        """Read all files from the start, in order of time.
+
+        Raises:
+            DecodeError: a file is damaged in its middle.
+        """
+        series: dict[str, list[MarketFile]] = {}
+        for file in self._files:
+            series.setdefault(file.series, []).append(file)
+        return merge([_one_after_the_other(files) for files in series.values()])
+
+    def audit(self) -> Audit:
+        """Return the counts so far, summed over the files."""
+        total = Audit()
+        for audit in self.audits().values():
+            total.rows += audit.rows
+            total.rows_used += audit.rows_used
+            total.events += audit.events
+            total.suspicious += audit.suspicious
+            total.malformed += audit.malformed
+            for kind, count in dict(audit.ignored).items():  # copied: a thread may be reading on
+                total.ignore(kind, count)
+        return total
+
+    def audits(self) -> dict[Path, Audit]:
+        """Return the counts so far of each file."""
+        return {file.path: file.audit() for file in self._files}
+
+
+def open_source(paths: Sequence[Path], table: TableMapping | None = None) -> FileSource:
+    """Recognise files, and every recognised file of a folder at any depth.
+
+    It reads the beginning of each file: call it away from the event loop.
+
+    Args:
+        paths: files and folders.
+        table: what the columns of the tables among them mean.
+
+    Raises:
+        ConfigError: a path is missing, is nothing we know, or needs a mapping.
+        DecodeError: a file is damaged.
+    """
+    mapping = table or TableMapping()
+    files: dict[Path, MarketFile] = {}
+    for path in paths:
+        if path.is_dir():
+            found = [recognise(each, mapping) for each in sorted(path.rglob("*")) if each.is_file()]
+            known = [file for file in found if file is not None]
+            if not known:
+                raise ConfigError(f"{path} holds no market data we know: {_ALLOWED}")
+        elif path.exists():
+            file = recognise(path, mapping)
+            if file is None:
+                raise ConfigError(f"{path} is nothing we know: {_ALLOWED}")
+            known = [file]
+        else:
+            raise ConfigError(f"{path} does not exist")
+        files.update((file.path.resolve(), file) for file in known)
+    if not files:
+        raise ConfigError("no path of market data was given")
+    for file in files.values():
+        file.check()
+    name = str(paths[0]) if len(paths) == 1 else f"{len(files)} files"
+    return FileSource(name, list(files.values()))
+
+
+def recognise(path: Path, mapping: TableMapping) -> MarketFile | None:
+    """Tell by path and suffix what a file is; None where it is nothing we know."""
+    if lean := parse_path(path.absolute()):  # a short path may begin below the folders that tell
+        return LeanFile(path, lean)
+    if venue := venue_of(path):
+        return CaptureFile(path, venue)
+    if path.name.endswith(SUFFIXES):
+        return TableFile(path, mapping)
+    return None
+
+
+def _one_after_the_other(files: Sequence[MarketFile]) -> Iterator[MarketEvent]:
+    for file in sorted(files, key=lambda file: file.path.name):
+        yield from file.events()
