@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from feeds.base import Feed
+from feeds.connection import ConnectionSettings
 from feeds.events import MINUTE, SECOND, AssetClass
 from feeds.files import open_source
 from feeds.replay import ReplayFeed
@@ -19,11 +21,11 @@ from feeds.synthetic import SyntheticFeed
 from feeds.venue.process import EmbeddedVenue, VenueOptions, embedded_venue
 from runtime.clock import Clock, SystemClock, VirtualClock
 from runtime.control.heartbeat import write_heartbeat
+from runtime.control.training_log import log_training
 from runtime.desk import Desk
 from runtime.engine import Engine
 from runtime.errors import ConfigError, RunFailed
 from runtime.live import LiveRun, Outcome
-from runtime.control.training_log import log_training
 from runtime.settings import FeedSettings, Settings, TrainingSettings
 from runtime.strategy import Strategy
 from runtime.trading.paper import PaperBroker
@@ -65,7 +67,7 @@ async def run_strategy(
     run_id = f"{type(strategy).__name__[:24]}-{secrets.token_hex(4)}"
     log = log.bind(run=run_id)
     async with _feed(settings, log, credentials) as (feed, clock, venue):
-        run = _build(strategy, settings, feed, clock, log, run_id)
+        run = build_run(strategy, settings, feed, clock, log, run_id)
         if venue is None:
             return await run.run(duration)
         async with anyio.create_task_group() as tasks:
@@ -89,13 +91,13 @@ async def _feed(
     """Open the feed, the clock that goes with it, and the venue where it is our own."""
     wanted = settings.feed
     if wanted.kind != "paper":
-        yield _tape(wanted), VirtualClock(), None
+        yield await anyio.to_thread.run_sync(_tape, wanted), VirtualClock(), None
         return
     async with AsyncExitStack() as stack:
         venue = None
         if wanted.url is None:
             venue = await stack.enter_async_context(embedded_venue(_venue_options(wanted)))
-            url, key, secret = venue.address.url, venue.address.key, venue.address.secret
+            url, key, secret = venue.url, venue.key, venue.secret
             log.info("paper venue ready", url=url, pid=venue.pid)
         elif credentials is None:
             raise ConfigError(
@@ -103,7 +105,8 @@ async def _feed(
             )
         else:
             url, key, secret = wanted.url, credentials.key, credentials.secret
-        feed = AlpacaFeed(url, key, secret, connect_timeout=wanted.connect_timeout)
+        patience = ConnectionSettings(connect_timeout=timedelta(seconds=wanted.connect_timeout))
+        feed = AlpacaFeed(url, key, secret, name="paper", settings=patience)
         yield feed, SystemClock(), venue
 
 
@@ -113,19 +116,19 @@ def _tape(wanted: FeedSettings) -> Feed:
         return SyntheticFeed(wanted.seed, wanted.rate, wanted.minutes, speed)
     if not wanted.data:
         raise ConfigError("--feed replay needs --data: a file or folder of recorded market data")
-    return ReplayFeed(open_source([Path(path) for path in wanted.data]), speed)
+    return ReplayFeed(open_source([Path(path) for path in wanted.data], wanted.table), speed)
 
 
 def _venue_options(wanted: FeedSettings) -> VenueOptions:
     return VenueOptions(
         seed=wanted.seed,
         rate=wanted.rate,
-        data=[Path(path) for path in wanted.data],
+        data=wanted.data,
         speed=wanted.speed or None,
     )
 
 
-def _build(
+def build_run(
     strategy: Strategy,
     settings: Settings,
     feed: Feed,
@@ -133,6 +136,7 @@ def _build(
     log: FilteringBoundLogger,
     run_id: str,
 ) -> LiveRun:
+    """Put a run together from what is open already; it has not begun."""
     trading = settings.trading
     training = _training(settings.training, clock, log)
     desk = Desk(
@@ -141,7 +145,9 @@ def _build(
         gate=RiskGate(
             standard_checks(
                 max_order_value=(
-                    None if trading.max_order_value is None else Decimal(str(trading.max_order_value))
+                    None
+                    if trading.max_order_value is None
+                    else Decimal(str(trading.max_order_value))
                 ),
                 max_open_orders=trading.max_open_orders,
                 short=SHORTABLE if trading.allow_short else frozenset(),

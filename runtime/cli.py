@@ -77,7 +77,6 @@ def run(
     """Run a strategy: on the embedded paper venue unless another feed is named.
 
     Examples:
-
     tidegate run strategies/ema_cross.py
 
     tidegate run my.py:Momentum --feed replay --data data/spy --speed max -p symbol=SPY
@@ -94,7 +93,7 @@ def run(
             "speed": _speed(speed),
             "seed": seed,
             "rate": rate,
-            "columns": _pairs("--columns", columns),
+            "table": {"columns": _columns(columns)},
         },
         "trading": {"cash": cash},
         "training": {"preset": quota, "enabled": training},
@@ -213,9 +212,7 @@ def _run(
         if ignored:
             log.info("LEAN settings without a meaning here", keys=", ".join(ignored))
         outcome = anyio.run(
-            lambda: run_strategy(
-                loaded, settings, log, duration=duration, credentials=credentials
-            )
+            lambda: run_strategy(loaded, settings, log, duration=duration, credentials=credentials)
         )
         log.info("summary", **outcome.figures())
     code = 0 if outcome.failure is None else _fail(outcome.failure)
@@ -242,6 +239,12 @@ def _speed(text: str | None) -> float | None:
         return float(text)
     except ValueError:
         raise ConfigError(f"--speed is {text!r}: a number, or max, is needed") from None
+
+
+def _columns(texts: list[str] | None) -> dict[str, str | int]:
+    """Take a column by its header's name, or by its number from 0."""
+    pairs = _pairs("--columns", texts)
+    return {field: int(column) if column.isdigit() else column for field, column in pairs.items()}
 
 
 def _pairs(option: str, texts: list[str] | None) -> dict[str, str]:

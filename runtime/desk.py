@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from feeds.base import Subscription
 from feeds.events import AssetClass, Bar, Symbol
 from runtime.commands import CancelOrder, Command, Log, Stop, Submit, Train
-from runtime.errors import ConfigError, StrategyError
+from runtime.errors import StrategyError
 from runtime.history import BarWindow, TickWindow
 from runtime.lines import SymbolLine
 from runtime.securities import Resolution, Security
@@ -37,9 +37,9 @@ from runtime.training.jobs import JobId, JobRequest, TrainingHandle
 from runtime.training.slots import ModelSlot
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Kept free by set_holdings so that fees and a moving price do not make the order too large, and the
-# smallest share of the equity worth an order: both are LEAN's defaults (FreePortfolioValuePercentage
-# 0.25 %, MinimumOrderMarginPortfolioPercentage 0.1 %).
+# What set_holdings keeps free, so that fees and a moving price do not make the order too large, and
+# the smallest share of the equity worth an order. Both are LEAN's defaults: its settings
+# FreePortfolioValuePercentage and MinimumOrderMarginPortfolioPercentage.
 FREE_SHARE = Decimal("0.0025")
 SMALLEST_SHARE = Decimal("0.001")
 
@@ -80,7 +80,7 @@ class Desk:
         self._jobs = itertools.count(1)
         self._open: dict[ClientOrderId, TrackedOrder] = {}
 
-    # ---- what a strategy reads ---------------------------------------------------------------------
+    # ---- what a strategy reads ---------------------------------------------------------------
 
     @property
     def time(self) -> datetime:
@@ -97,7 +97,7 @@ class Desk:
         """Orders that may still fill."""
         return list(self._open.values())
 
-    # ---- what a strategy asks in initialize ----------------------------------------------------------
+    # ---- what a strategy asks in initialize --------------------------------------------------
 
     def add(self, symbol: Symbol, asset_class: AssetClass, resolution: Resolution) -> Security:
         """Subscribe; the same symbol again returns what is there."""
@@ -139,7 +139,7 @@ class Desk:
             raise StrategyError(f"consolidate({symbol}, {span}): the span is empty", "initialize")
         self._line(symbol).consolidate(span_ns, handler)
 
-    # ---- data ------------------------------------------------------------------------------------
+    # ---- data --------------------------------------------------------------------------------
 
     def history(self, symbol: Symbol, count: int) -> BarWindow:
         """Return the newest bars."""
@@ -149,7 +149,7 @@ class Desk:
         """Return the newest ticks."""
         return self._line(symbol).tick_window(count)
 
-    # ---- orders ------------------------------------------------------------------------------------
+    # ---- orders ------------------------------------------------------------------------------
 
     def order(
         self,
@@ -235,7 +235,7 @@ class Desk:
             self._open.pop(update.order_id, None)
         self.order_events.append(event)
 
-    # ---- training, words, the end --------------------------------------------------------------------
+    # ---- training, words, the end ------------------------------------------------------------
 
     def train(
         self, method: Callable[[], object], into: ModelSlot | None, name: str | None
@@ -243,7 +243,7 @@ class Desk:
         """Queue a job."""
         if not callable(method):
             raise StrategyError(f"train({method!r}): a method without arguments is needed", "")
-        label = name or getattr(method, "__name__", type(method).__name__)
+        label = name or str(getattr(method, "__name__", type(method).__name__))
         if into is not None:
             self.slots[into.name] = into
         request = JobRequest(
@@ -266,7 +266,7 @@ class Desk:
         """End the run in order."""
         self.commands.append(Stop(reason))
 
-    # ---- inside ------------------------------------------------------------------------------------
+    # ---- inside ------------------------------------------------------------------------------
 
     def _cancel(self, order_id: ClientOrderId) -> None:
         tracked = self._open.get(order_id)

@@ -168,7 +168,7 @@ class Engine:
         self._call("on_end_of_algorithm", self.strategy.on_end_of_algorithm)
         return self._take_commands()
 
-    # ---- steps -------------------------------------------------------------------------------------
+    # ---- steps -------------------------------------------------------------------------------
 
     def _notice(self, event: EngineEvent, out: list[MarketEvent | Gap]) -> None:
         """Take what is not a price: a report, a gap, a change of the feed, a bad frame."""
@@ -211,8 +211,8 @@ class Engine:
             return
         self._warm()
         self._slices += 1
-        slice = build_slice(out, self.desk.now_ns, self.desk.zone)
-        self._call("on_data", self.strategy.on_data, slice)
+        moment = build_slice(out, self.desk.now_ns, self.desk.zone)
+        self._call("on_data", self.strategy.on_data, moment)
         self._tell_orders()
 
     def _warm(self) -> None:
@@ -242,10 +242,8 @@ class Engine:
             callback(*args)
         except TidegateError as error:
             raise StrategyError(f"{self._name}.{name}: {error}", name) from error
-        except Exception as error:  # noqa: BLE001  # a strategy may raise anything
-            raise StrategyError(
-                f"{self._name}.{name} raised {describe(error)}", name
-            ) from error
+        except Exception as error:  # a strategy may raise anything
+            raise StrategyError(f"{self._name}.{name} raised {describe(error)}", name) from error
 
 
 def describe(error: BaseException) -> str:
@@ -256,5 +254,3 @@ def describe(error: BaseException) -> str:
     if not frames:
         return what
     return f"{what} ({frames[-1].filename.rpartition('/')[2]}, line {frames[-1].lineno})"
-
-

@@ -6,8 +6,9 @@ become bars; bars that the feed sends ready-made are used only where no trades c
 
 from collections.abc import Callable
 
-from feeds.events import Bar, MarketEvent, Quote, QuoteBar, Trade
+from feeds.events import SECOND, Bar, MarketEvent, Quote, QuoteBar, Trade
 from runtime.consolidate import BarConsolidator, QuoteConsolidator, TradeConsolidator
+from runtime.errors import StrategyError
 from runtime.history import BarHistory, BarWindow, TickHistory, TickWindow
 from runtime.securities import Resolution, Security
 
@@ -78,6 +79,12 @@ class SymbolLine:
             if longer is not None:
                 self._finished(longer, out)
         for _, bars, handler in self._authors:
+            if bars.span_ns % bar.span:
+                raise StrategyError(
+                    f"consolidate({bar.symbol}): the feed sends bars of {bar.span / SECOND:g} s, "
+                    f"{bars.span_ns / SECOND:g} s is not a multiple of that",
+                    "consolidate",
+                )
             self._due_bar(handler, bars.update(bar))
 
     def scan(self, now: int, out: list[MarketEvent]) -> None:

@@ -108,7 +108,7 @@ class LiveRun:
         self._trained = False
         self._cash_at_start = engine.desk.portfolio.equity
 
-    # ---- the run -----------------------------------------------------------------------------------
+    # ---- the run -----------------------------------------------------------------------------
 
     async def run(self, duration: float | None = None) -> Outcome:
         """Run until a signal, `duration` seconds, the end of the data, or a failure.
@@ -143,7 +143,7 @@ class LiveRun:
             self._reason, self._failure = reason, failure
             self._stop.set()
 
-    # ---- beginning and end ---------------------------------------------------------------------------
+    # ---- beginning and end -------------------------------------------------------------------
 
     async def _begin(self) -> bool:
         """Call initialize; whether the run goes on."""
@@ -193,7 +193,7 @@ class LiveRun:
             left_running=left,
         )
 
-    # ---- data in -------------------------------------------------------------------------------------
+    # ---- data in -----------------------------------------------------------------------------
 
     async def _read(self) -> None:
         """Let the feed push batches until its data ends."""
@@ -263,7 +263,7 @@ class LiveRun:
             await self.training.idle()
         self._trained = False
 
-    # ---- one step ------------------------------------------------------------------------------------
+    # ---- one step ----------------------------------------------------------------------------
 
     def _step(self, events: Sequence[EngineEvent], now: int) -> None:
         """Let the broker see the market first, then the engine both the market and its reports."""
@@ -272,9 +272,7 @@ class LiveRun:
         commands = self._timed("on_data", lambda at: self.engine.process(events, at), now)
         self._carry_out(commands, now)
 
-    def _timed(
-        self, name: str, step: Callable[[int], list[Command]], now: int
-    ) -> list[Command]:
+    def _timed(self, name: str, step: Callable[[int], list[Command]], now: int) -> list[Command]:
         began = time.perf_counter()
         commands = step(now)
         spent_ms = (time.perf_counter() - began) * 1000
@@ -312,13 +310,13 @@ class LiveRun:
             "on_order_event",
         )
 
-    # ---- what others see -----------------------------------------------------------------------------
+    # ---- what others see ---------------------------------------------------------------------
 
     async def _listen(self) -> None:
         await signals.listen(
             on_stop=self._on_stop_signal,
-            on_toggle=lambda name: self.training.toggle(name),
-            on_train_now=lambda name: self.training.train_now(name),
+            on_toggle=self.training.toggle,
+            on_train_now=self.training.train_now,
         )
 
     def _on_stop_signal(self, name: str) -> None:

@@ -26,12 +26,14 @@ def load_strategy(reference: str) -> Strategy:
     if not path.is_file():
         raise ConfigError(f"{file} does not exist: name a strategy as FILE.py or FILE.py:Class")
     if path.suffix != ".py":
-        raise ConfigError(f"{file} is not a Python file: name a strategy as FILE.py or FILE.py:Class")
+        raise ConfigError(
+            f"{file} is not a Python file: name a strategy as FILE.py or FILE.py:Class"
+        )
     module = _import(path)
     strategy = _choose(module, file, name)
     try:
         return strategy()
-    except Exception as error:  # noqa: BLE001  # an author's __init__ may raise anything
+    except Exception as error:  # an author's __init__ may raise anything
         raise StrategyError(f"{strategy.__name__}() raised {describe(error)}", "load") from error
 
 
@@ -55,7 +57,7 @@ def _import(path: Path) -> ModuleType:
             "tidegate[examples] for the examples' libraries",
             "load",
         ) from error
-    except Exception as error:  # noqa: BLE001  # a module may raise anything
+    except Exception as error:  # a module may raise anything
         raise StrategyError(f"{path} raised {describe(error)} while loading", "load") from error
     return module
 

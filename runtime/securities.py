@@ -1,10 +1,11 @@
-"""What the runtime knows of each symbol a strategy asked for: its kind, its beat, its last prices."""
+"""What the runtime knows of each symbol that a strategy added: its kind, beat and last prices."""
 
 from enum import Enum
 
 from feeds.errors import ConfigError
 from feeds.events import MINUTE, SECOND, AssetClass, Bar, Quote, QuoteBar, Symbol, Trade
 from feeds.symbols import split_pair
+
 
 class Resolution(Enum):
     """How often a symbol's data reaches on_data; the value is the span in ns, 0 for each tick."""

@@ -17,6 +17,7 @@ import msgspec
 
 from feeds.errors import ConfigError
 from feeds.events import MINUTE
+from feeds.files import TableMapping
 from runtime.training.bucket import PRESETS, default_refill
 
 LEAN_KEYS = {
@@ -26,17 +27,14 @@ LEAN_KEYS = {
 }
 
 
-class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of settings: frozen, by keyword, and strict about its names."""
-
-
-class FeedSettings(Table):
+class FeedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where market data comes from.
 
     `kind`: paper (the embedded venue), replay (files), synthetic (the same made-up market, in this
     process, in lockstep). `url`: a venue that runs already. `speed`: 1 is recorded pace, N is N
     times faster, 0 is flat out. `rate`: ticks a second and symbol of the synthetic market.
-    `minutes`: how much market time a synthetic tape holds. `columns`: FIELD to COLUMN of a table.
+    `minutes`: how much market time a synthetic tape holds. `table`: what the
+    columns of CSV and Parquet files mean.
     """
 
     kind: Literal["paper", "replay", "synthetic"] = "paper"
@@ -47,10 +45,10 @@ class FeedSettings(Table):
     rate: float = 20.0
     connect_timeout: float = 10.0
     minutes: float = 60.0
-    columns: dict[str, str] = {}
+    table: TableMapping = TableMapping()
 
 
-class TrainingSettings(Table):
+class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The quota and the jobs; minutes are minutes of the wall clock.
 
     `preset` gives capacity, refill and interval by name; each may be given by itself. `policy` says
@@ -80,7 +78,7 @@ class TrainingSettings(Table):
         return capacity, refill, interval * MINUTE
 
 
-class TradingSettings(Table):
+class TradingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Money and the paper account; `fee_bps` are basis points of the value of each fill."""
 
     cash: float = 100_000.0
@@ -91,7 +89,7 @@ class TradingSettings(Table):
     max_quote_age_seconds: float = 60.0
 
 
-class EngineSettings(Table):
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Bounds of the loop: events pending, a slow callback's budget, history kept per symbol."""
 
     pending_bound: int = 100_000
@@ -101,7 +99,7 @@ class EngineSettings(Table):
     stop_grace_seconds: float = 8.0
 
 
-class LogSettings(Table):
+class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`format`: auto is text on a terminal and JSON lines elsewhere."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -109,7 +107,7 @@ class LogSettings(Table):
     file: str | None = None
 
 
-class Settings(Table):
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything a run is told; `state_dir` holds what a run leaves for others to look at."""
 
     time_zone: str = "America/New_York"
@@ -195,7 +193,9 @@ def _merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _check_names(found: Mapping[str, Any], table: type[Table], where: str, prefix: str) -> None:
+def _check_names(
+    found: Mapping[str, Any], table: type[msgspec.Struct], where: str, prefix: str
+) -> None:
     fields = {field.name: field.type for field in msgspec.structs.fields(table)}
     for key, value in found.items():
         if key not in fields:
@@ -203,7 +203,11 @@ def _check_names(found: Mapping[str, Any], table: type[Table], where: str, prefi
             hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(fields)}"
             raise ConfigError(f"{where}: unknown key {prefix}{key}: {hint}")
         inner = fields[key]
-        if isinstance(inner, type) and issubclass(inner, Table) and isinstance(value, Mapping):
+        if (
+            isinstance(inner, type)
+            and issubclass(inner, msgspec.Struct)
+            and isinstance(value, Mapping)
+        ):
             _check_names(value, inner, where, f"{key}.")
 
 
@@ -244,8 +248,18 @@ def _check_values(settings: Settings, where: str) -> None:
             f"0 to the capacity of {capacity} is allowed",
         ),
         ("training.interval_minutes", interval // MINUTE, interval > 0, positive),
-        ("training.grace_minutes", training.grace_minutes, training.grace_minutes >= 0, "0 or more"),
-        ("training.quantum_seconds", training.quantum_seconds, training.quantum_seconds > 0, positive),
+        (
+            "training.grace_minutes",
+            training.grace_minutes,
+            training.grace_minutes >= 0,
+            "0 or more",
+        ),
+        (
+            "training.quantum_seconds",
+            training.quantum_seconds,
+            training.quantum_seconds > 0,
+            positive,
+        ),
         ("training.workers", training.workers, 1 <= training.workers <= 64, "1 to 64 is allowed"),
         (
             "training.timeout_minutes",
@@ -253,7 +267,12 @@ def _check_values(settings: Settings, where: str) -> None:
             training.timeout_minutes is None or training.timeout_minutes > 0,
             positive,
         ),
-        ("trading.cash", trading.cash, 0 <= trading.cash < math.inf, "a sum of 0 or more is needed"),
+        (
+            "trading.cash",
+            trading.cash,
+            0 <= trading.cash < math.inf,
+            "a sum of 0 or more is needed",
+        ),
         ("trading.fee_bps", trading.fee_bps, 0 <= trading.fee_bps <= 1000, "0 to 1000 is allowed"),
         ("trading.max_open_orders", trading.max_open_orders, trading.max_open_orders > 0, positive),
         (

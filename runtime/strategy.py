@@ -149,7 +149,7 @@ class Strategy:
     def on_end_of_algorithm(self) -> None:
         """Say goodbye: called once, when the run ends in order; orders are refused by then."""
 
-    # ---- what you read ---------------------------------------------------------------------------
+    # ---- what you read -----------------------------------------------------------------------
 
     @property
     def time(self) -> datetime:
@@ -181,7 +181,7 @@ class Strategy:
         """Whether the warm-up of `set_warm_up` is still going on; orders are refused meanwhile."""
         return self._door.is_warming_up
 
-    # ---- what you call in initialize ---------------------------------------------------------------
+    # ---- what you call in initialize ---------------------------------------------------------
 
     def add_equity(self, ticker: str, resolution: Resolution = Resolution.MINUTE) -> Security:
         """Subscribe to a share or fund, such as "SPY"."""
@@ -220,7 +220,7 @@ class Strategy:
         """Build bars of any span from the symbol's trades and call `handler` with each."""
         self._door.consolidate(Symbol(symbol), span, handler)
 
-    # ---- what you call at any time -----------------------------------------------------------------
+    # ---- what you call at any time -----------------------------------------------------------
 
     def history(self, symbol: str, count: int) -> BarWindow:
         """Return the newest `count` bars (fewer if there are fewer), oldest first, as numpy copies.
@@ -234,16 +234,14 @@ class Strategy:
         """Return the newest `count` trades and quotes, oldest first, as numpy copies."""
         return self._door.tick_history(Symbol(symbol), count)
 
-    def market_order(
-        self, symbol: str, quantity: float | Decimal | int, tag: str = ""
-    ) -> OrderTicket:
+    def market_order(self, symbol: str, quantity: float | Decimal, tag: str = "") -> OrderTicket:
         """Buy (quantity > 0) or sell (< 0) at the market, in base units."""
         return self._order(symbol, quantity, OrderType.MARKET, None, tag)
 
     def limit_order(
         self,
         symbol: str,
-        quantity: float | Decimal | int,
+        quantity: float | Decimal,
         limit_price: float | Decimal,
         tag: str = "",
     ) -> OrderTicket:
@@ -293,7 +291,7 @@ class Strategy:
         """End the run in order."""
         self._door.quit(reason)
 
-    # ---- how it is wired ---------------------------------------------------------------------------
+    # ---- how it is wired ---------------------------------------------------------------------
 
     def bind(self, context: Context) -> None:
         """Give the strategy its door; the engine does this before initialize."""
@@ -311,7 +309,7 @@ class Strategy:
     def _order(
         self,
         symbol: str,
-        quantity: float | Decimal | int,
+        quantity: float | Decimal,
         kind: OrderType,
         limit_price: Decimal | None,
         tag: str,
@@ -334,7 +332,7 @@ def when_ready(
 
     def decorate(handler: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
         @functools.wraps(handler)
-        def guarded(self: S, *args: P.args, **kwargs: P.kwargs) -> None:
+        def guarded(self: S, /, *args: P.args, **kwargs: P.kwargs) -> None:
             for name in slots:
                 slot: Any = getattr(self, name, None)
                 if not isinstance(slot, ModelSlot):

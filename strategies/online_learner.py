@@ -16,9 +16,7 @@ class OnlineLearner(Strategy):
     ENOUGH = 120
 
     def initialize(self) -> None:
-        self.symbol = self.add_security(
-            self.get_parameter("symbol", "SPY"), Resolution.TICK
-        ).symbol
+        self.symbol = self.add_security(self.get_parameter("symbol", "SPY"), Resolution.TICK).symbol
         self.model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
         self.score = metrics.ROCAUC()
         self.learned = self.second = 0
@@ -57,4 +55,4 @@ class OnlineLearner(Strategy):
             self.set_holdings(self.symbol, -0.9)
 
     def on_end_of_algorithm(self) -> None:
-        self.log("learned", examples=self.learned, auc=round(self.score.get(), 3))
+        self.log("learned", examples=self.learned, auc=round(float(self.score.get()), 3))

@@ -1,30 +1,34 @@
-"""A logistic model on order flow: it becomes ready, predicts, trades, and is retrained beside trading.
+"""A logistic model on order flow: becomes ready, predicts, trades, is retrained beside trading.
 
 Who crosses the spread, and which side of the quote is larger, tells a little of the next seconds.
 Try it: tidegate run strategies/order_flow_model.py   (-p target=shuffled shows it without a clue)
 """
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from runtime import ModelSlot, OrderEvent, Resolution, Slice, Strategy, TickWindow, when_ready
 
+Floats = npt.NDArray[np.float64]
 LOOK_BACK, HORIZON, SECOND = 8.0, 5.0, 1_000_000_000
 ENTER, LEAVE = 0.65, 0.5
 
 
-def features(ticks: TickWindow, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return float64[len(at), 3] of the `LOOK_BACK` seconds before each second of `at`, and mids."""
+def features(ticks: TickWindow, at: Floats) -> tuple[Floats, Floats]:
+    """Return float64[len(at), 3], of the seconds before each moment of `at`, and the mids then."""
     times, is_trade, mid = ticks.time / SECOND, ticks.is_trade, (ticks.bid + ticks.ask) / 2
     lean = np.nan_to_num(np.log(ticks.bid_size / ticks.ask_size))
     now, then = np.searchsorted(times, at, "right"), np.searchsorted(times, at - LOOK_BACK)
 
-    def mean(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    def mean(values: Floats, rows: npt.NDArray[np.bool_]) -> Floats:
         total, count = (np.append(0.0, np.cumsum(x * rows)) for x in (values, np.ones(len(rows))))
-        return (total[now] - total[then]) / np.maximum(count[now] - count[then], 1)
+        found: Floats = (total[now] - total[then]) / np.maximum(count[now] - count[then], 1)
+        return found
 
     moved = np.nan_to_num(np.log(mid[now - 1] / mid[then]) * 1e4)
-    return np.stack([mean(ticks.side, is_trade), mean(lean, ~is_trade), moved], axis=1), mid[now - 1]
+    columns = [mean(ticks.side, is_trade), mean(lean, ~is_trade), moved]
+    return np.stack(columns, axis=1), mid[now - 1]
 
 
 class OrderFlowModel(Strategy):
@@ -70,9 +74,9 @@ class OrderFlowModel(Strategy):
 
     @when_ready("model")
     def trade(self) -> None:
-        """Predict once a second; nothing happens, and the skip is counted, until there is a model."""
+        """Predict once a second; until there is a model this is skipped, and counted."""
         bundle = self.model.bundle
-        for symbol in self.symbols:
+        for symbol in self.symbols if bundle else ():
             ticks = self.tick_history(symbol, 2_000)
             if len(ticks) < 10:
                 continue

@@ -72,10 +72,9 @@ class _QueueLogger:
         self.debug = self.info = self.warning = self.error = writer.put
 
 
-def _plain_values(
-    _: object, __: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    """Show money and enums as people write them: 1.25 and not Decimal('1.25')."""
+def _plain_values(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Show money and enums as people write them; a terminal shows one run, so not its name."""
+    event.pop("run", None)
     for key, value in event.items():
         if isinstance(value, Decimal | Enum):
             event[key] = str(value)
@@ -137,7 +136,7 @@ def _processors(settings: LogSettings, stream: TextIO) -> list[Processor]:
             _no_control_characters,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-            structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=28),
+            structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=28, sort_keys=False),
         ]
     return [
         structlog.processors.add_log_level,

@@ -21,8 +21,8 @@ def hold_back() -> None:
 async def listen(
     *,
     on_stop: Callable[[str], None],
-    on_toggle: Callable[[str], None],
-    on_train_now: Callable[[str], None],
+    on_toggle: Callable[[str], object],
+    on_train_now: Callable[[str], object],
 ) -> None:
     """Deliver each signal to its handler, with the signal's name, until cancelled."""
     with anyio.open_signal_receiver(*LISTENED) as signals:
