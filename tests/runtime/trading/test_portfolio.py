@@ -106,6 +106,14 @@ def test_marks_move_what_is_unrealised_to_the_last_digit() -> None:
     assert {position.symbol for position in portfolio} == {A, B}
 
 
+def test_books_read_well_in_a_log() -> None:
+    portfolio = after(fill("3", "0.1"))
+    assert repr(portfolio[A]) == "Position(AAPL: 3 at 0.1)"
+    assert repr(portfolio) == (
+        "Portfolio(cash 99999.7, equity 100000.0, [Position(AAPL: 3 at 0.1)])"
+    )
+
+
 def test_before_any_mark_a_position_is_worth_what_was_paid() -> None:
     assert after(fill("3", "7"))[A].unrealised_pnl == 0
     marked = Portfolio(START)

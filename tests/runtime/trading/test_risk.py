@@ -86,6 +86,7 @@ def test_approvals_of_the_same_order_are_equal() -> None:
     first, second = GATE.review(order(), VIEW), GATE.review(order(), VIEW)
     assert first == second
     assert hash(first) == hash(second)
+    assert repr(first) == f"Approved({order()!r})"
     assert first != GATE.review(order("11"), VIEW)
 
 
