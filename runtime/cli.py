@@ -134,9 +134,34 @@ def venue(
 ) -> None:
     """Run the paper venue alone: Alpaca's market-data stream over a made-up or recorded market.
 
-    Keys are read from TIDEGATE_VENUE_KEY and TIDEGATE_VENUE_SECRET, else "paper" and "paper".
+    Clients log in with TIDEGATE_VENUE_KEY and TIDEGATE_VENUE_SECRET, which are "paper" unless set.
     """
-    raise ConfigError("filled in when the venue is there")
+    import anyio  # noqa: PLC0415  # start fast
+
+    from feeds.venue.process import VenueOptions, serve_until_signal  # noqa: PLC0415
+    from feeds.venue.protocol import Credentials  # noqa: PLC0415
+
+    pace = 1.0 if speed is None else _speed(speed)
+    if port not in range(65_536):
+        raise ConfigError(f"--port is {port}: 0 to 65535 is allowed")
+    if pace is None or not 0 <= pace < float("inf"):
+        raise ConfigError(f"--speed is {speed}: more than 0, or max, is needed")
+    options = VenueOptions(
+        seed=1 if seed is None else seed,
+        rate=20.0 if rate is None else rate,
+        data=tuple(data or ()),
+        speed=pace or None,
+        host=host,
+        port=port,
+    )
+    key = os.environ.get("TIDEGATE_VENUE_KEY", "paper")
+    secret = os.environ.get("TIDEGATE_VENUE_SECRET", "paper")
+    anyio.run(
+        serve_until_signal,
+        options,
+        Credentials(key, secret),
+        lambda url: typer.echo(f"paper venue listens on {url} (key {key}); Ctrl-C stops it"),
+    )
 
 
 @app.command()

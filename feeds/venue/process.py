@@ -10,7 +10,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from anyio.abc import ByteReceiveStream, Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 from msgspec import Struct
 
+from feeds.connection import only
 from feeds.errors import ConfigError, FeedError, TidegateError
 from feeds.events import AssetClass, MarketEvent, Symbol
 from feeds.venue.protocol import Credentials
@@ -209,14 +210,37 @@ def _market(options: VenueOptions) -> Market:
     return SyntheticMarket(options.seed, options.rate)
 
 
-async def _run(options: VenueOptions) -> None:
-    """Serve until stdin ends or a signal says so."""
-    credentials = Credentials(secrets.token_hex(10), secrets.token_urlsafe(32))
-    market = _market(options)
+async def serve_until_signal(
+    options: VenueOptions,
+    credentials: Credentials,
+    announce: Callable[[str], None],
+    *,
+    or_end_of_input: bool = False,
+) -> None:
+    """Serve until SIGTERM or SIGINT; `announce` is told the URL once it listens.
+
+    Raises:
+        ConfigError: the options name data or an address that cannot be served.
+    """
+    market = await anyio.to_thread.run_sync(_market, options)
+    try:
+        await _serve(market, options, credentials, announce, or_end_of_input)
+    except BaseExceptionGroup as group:
+        raise only(group) from None
+
+
+async def _serve(
+    market: Market,
+    options: VenueOptions,
+    credentials: Credentials,
+    announce: Callable[[str], None],
+    or_end_of_input: bool,
+) -> None:
     async with anyio.create_task_group() as tasks:
         scope = tasks.cancel_scope
-        tasks.start_soon(_await_end_of_input, scope)
         tasks.start_soon(_await_signal, scope)
+        if or_end_of_input:
+            tasks.start_soon(_await_end_of_input, scope)
         venue = await tasks.start(
             partial(
                 serve,
@@ -228,9 +252,7 @@ async def _run(options: VenueOptions) -> None:
                 audience=options.audience,
             )
         )
-        address = _Address(venue.url, credentials.key, credentials.secret)
-        sys.stdout.write(msgspec.json.encode(address).decode() + "\n")
-        sys.stdout.flush()
+        announce(venue.url)
 
 
 async def _await_end_of_input(scope: anyio.CancelScope) -> None:
@@ -247,13 +269,20 @@ async def _await_signal(scope: anyio.CancelScope) -> None:
 def main() -> int:
     """Run the venue that the one argument, VenueOptions as JSON, describes."""
     options = msgspec.json.decode(sys.argv[1], type=VenueOptions)
-    code = 0
+    credentials = Credentials(secrets.token_hex(10), secrets.token_urlsafe(32))
+
+    def greet(url: str) -> None:
+        address = _Address(url, credentials.key, credentials.secret)
+        sys.stdout.write(msgspec.json.encode(address).decode() + "\n")
+        sys.stdout.flush()
+
+    serve_here = partial(serve_until_signal, options, credentials, greet, or_end_of_input=True)
     try:
-        anyio.run(_run, options)
-    except* TidegateError as group:
-        sys.stderr.write("\n".join(str(error) for error in group.exceptions) + "\n")
-        code = EXIT_CONFIG if group.subgroup(ConfigError) else 1
-    return code
+        anyio.run(serve_here)
+    except TidegateError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_CONFIG if isinstance(error, ConfigError) else 1
+    return 0
 
 
 if __name__ == "__main__":
