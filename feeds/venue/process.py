@@ -131,16 +131,20 @@ async def embedded_venue(
         raise RuntimeError("the venue's process was opened without its pipes")
     errors = _Tail(process.stderr)
     failure: BaseException | None = None
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(errors.read)
-        try:
-            yield EmbeddedVenue(process, await _greeting(process, process.stdout, errors), errors)
-        except BaseException as error:  # noqa: BLE001 - carried past the task group, unwrapped
-            failure = error
-        finally:
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(errors.read)
+            try:
+                address = await _greeting(process, process.stdout, errors)
+                yield EmbeddedVenue(process, address, errors)
+            except BaseException as error:  # noqa: BLE001 - carried past the task group, unwrapped
+                failure = error
             with anyio.CancelScope(shield=True):
                 await _end(process)
             tasks.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await process.aclose()
     if failure is not None:
         raise failure
 
@@ -171,7 +175,7 @@ async def _end(process: Process) -> None:
             await process.wait()
     if process.returncode is None:
         process.kill()
-    await process.aclose()
+        await process.wait()
 
 
 # --- in the child -----------------------------------------------------------------------------
