@@ -14,7 +14,7 @@ from anyio.lowlevel import checkpoint
 
 from feeds.base import Deliver, FeedStatistics, Source, Subscription
 from feeds.errors import ConfigError
-from feeds.events import SECOND, FeedState, MarketEvent, Status
+from feeds.events import SECOND, FeedState, MarketEvent, Status, Symbol
 from feeds.files.merge import due
 
 FLAT_OUT_TURN = 8192
@@ -41,7 +41,8 @@ class ReplayFeed:
             raise ConfigError(f"a replay speed of {speed} is not above zero: 1 is as recorded")
         self._source = source
         self._speed = speed
-        self._wanted: frozenset[str] = frozenset()
+        self._wanted: frozenset[Symbol] = frozenset()
+        self._unseen: set[Symbol] = set()
         self._delivered = 0
         self._foreign = 0
         self._last = 0
@@ -58,6 +59,7 @@ class ReplayFeed:
             DecodeError: a file is damaged; everything before the damage was delivered.
         """
         self._wanted = frozenset(subscription.symbol for subscription in subscriptions)
+        self._unseen = set(self._wanted)
         self._delivered = self._foreign = self._last = 0
         events = self._source.events()
         try:
@@ -68,7 +70,10 @@ class ReplayFeed:
         finally:
             with CancelScope(shield=True):  # an open file is closed where it was read
                 await to_thread.run_sync(_close, events)
-        await deliver([Status(self._source.name, FeedState.ENDED, self._last, "all was played")])
+        detail = "all was played"
+        if self._unseen:
+            detail += f"; it holds nothing of {', '.join(sorted(self._unseen))}"
+        await deliver([Status(self._source.name, FeedState.ENDED, self._last, detail)])
 
     def statistics(self) -> FeedStatistics:
         """Return the counters so far."""
@@ -138,6 +143,8 @@ class ReplayFeed:
             wanted = [event for event in turn if event.symbol in self._wanted]
             self._foreign += len(turn) - len(wanted)
             if wanted:
+                if self._unseen:
+                    self._unseen.difference_update(event.symbol for event in wanted)
                 return wanted
         return []
 

@@ -14,7 +14,8 @@ from feeds.events import AssetClass, MarketEvent, Symbol
 from feeds.files.capture import VENUES, CaptureFile, venue_of
 from feeds.files.lean import LeanFile, parse_path
 from feeds.files.merge import SourceTape, merge
-from feeds.files.table import SUFFIXES, TableFile, TableMapping
+from feeds.files.table import TableMapping
+from feeds.files.table_file import SUFFIXES, TableFile
 
 __all__ = ["FileSource", "SourceTape", "TableMapping", "open_source"]
 

@@ -1,23 +1,19 @@
-"""Tables of market data: CSV, plain or gzipped, and Parquet, one row one trade, quote or bar.
+"""Rows of a table of market data: what each column means, and the event that each row makes.
 
-What a column means is known by its header, or declared in a TableMapping, which wins. A row that
-cannot be read is counted as malformed; a table whose columns make no event is a ConfigError.
+A column is known by its header, or declared in a TableMapping, which wins. A row that cannot be
+read is counted as malformed; a table whose columns make no event is a ConfigError.
 """
 
-import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
 from feeds.base import Audit
-from feeds.errors import ConfigError, DecodeError
+from feeds.errors import ConfigError
 from feeds.events import Aggressor, AssetClass, Bar, MarketEvent, Quote, Symbol, Trade
-from feeds.files.lines import read_lines
 from feeds.numbers import (
     NANOSECONDS,
     check_ns,
@@ -29,10 +25,7 @@ from feeds.numbers import (
     size,
     utc_seconds,
 )
-from feeds.symbols import currency_pair, guess_class, split_pair
-
-SUFFIXES = (".csv", ".csv.gz", ".parquet")
-ROWS_PER_BATCH = 8192
+from feeds.symbols import currency_pair, split_pair
 
 ROLES: dict[str, tuple[str, ...]] = {
     "time": ("time", "timestamp", "ts", "datetime", "date", "ts_event", "open_time", "event_time"),
@@ -270,127 +263,3 @@ class TableParser:
         return check_ns(
             utc_seconds(moment, self._zone) * NANOSECONDS["s"] + moment.microsecond * 1000
         )
-
-
-class TableFile:
-    """One table, read lazily."""
-
-    def __init__(self, path: Path, mapping: TableMapping) -> None:
-        self.path = path
-        self.series = path.as_posix()
-        self.gaps = 0
-        self.symbols: dict[Symbol, AssetClass] = {}
-        if mapping.symbol is not None:
-            self.symbols[mapping.symbol] = mapping.asset_class or guess_class(mapping.symbol)
-        self._mapping = mapping
-        self._audit = Audit()
-
-    def audit(self) -> Audit:
-        """Return the counts of the latest reading."""
-        return self._audit
-
-    def check(self) -> None:
-        """Read the header and see whether its columns make events.
-
-        Raises:
-            ConfigError: they do not, or Parquet cannot be read here.
-            DecodeError: the file is damaged.
-        """
-        if self.path.suffix == ".parquet":
-            with _open_parquet(self.path) as file:
-                self._parquet_parser(file)
-        else:
-            lines = next(read_lines(self.path), [""])
-            TableParser(str(self.path), self._mapping, self._header(lines))
-
-    def events(self) -> Iterator[MarketEvent]:
-        """Read from the start.
-
-        Raises:
-            ConfigError: the columns make no event.
-            DecodeError: the file is damaged.
-        """
-        if self.path.suffix == ".parquet":
-            return self._parquet_events()
-        return self._csv_events()
-
-    def _header(self, lines: list[str]) -> list[str] | None:
-        return (
-            _cells(lines[0].lstrip("\ufeff"), self._mapping.delimiter)
-            if self._mapping.header
-            else None
-        )
-
-    def _csv_events(self) -> Iterator[MarketEvent]:
-        parser: TableParser | None = None
-        for lines in read_lines(self.path):
-            first = 0
-            if parser is None:
-                parser = TableParser(str(self.path), self._mapping, self._header(lines))
-                self._audit = parser.audit
-                if self._mapping.header:
-                    first = 1
-                    parser.audit.rows += 1
-                    parser.audit.ignore("header")
-            yield from parser.feed(_cells(line, self._mapping.delimiter) for line in lines[first:])
-
-    def _parquet_events(self) -> Iterator[MarketEvent]:
-        with _open_parquet(self.path) as file:
-            parser = self._parquet_parser(file)
-            self._audit = parser.audit
-            names = file.schema_arrow.names
-            wanted = [names[column] for column in sorted(set(parser.columns.values()))]
-            for batch in file.iter_batches(ROWS_PER_BATCH, columns=wanted):
-                values = [
-                    _values(batch.column(name)) if name in wanted else [None] * batch.num_rows
-                    for name in names
-                ]
-                yield from parser.feed(zip(*values, strict=True))
-
-    def _parquet_parser(self, file: Any) -> TableParser:
-        schema = file.schema_arrow
-        typed = frozenset(i for i, type_ in enumerate(schema.types) if _is_time(type_))
-        return TableParser(str(self.path), self._mapping, schema.names, typed)
-
-
-def _cells(line: str, delimiter: str) -> list[str]:
-    """Split one line; a quoted cell may hold the delimiter, but no line end."""
-    if '"' not in line:
-        return line.split(delimiter)
-    try:
-        return next(csv.reader([line], delimiter=delimiter))
-    except csv.Error:
-        return []
-
-
-def _pyarrow() -> Any:
-    """The one place that needs pyarrow."""
-    try:
-        import pyarrow.parquet  # noqa: PLC0415  # an optional dependency
-    except ImportError as error:
-        raise ConfigError("Parquet files need pyarrow: install tidegate[parquet]") from error
-    return pyarrow
-
-
-@contextmanager
-def _open_parquet(path: Path) -> Iterator[Any]:
-    arrow = _pyarrow()
-    try:
-        with arrow.parquet.ParquetFile(path) as file:
-            yield file
-    except (arrow.ArrowException, OSError) as error:
-        raise DecodeError(f"{path} cannot be read: {error}") from error
-
-
-def _is_time(type_: Any) -> bool:
-    types = _pyarrow().types
-    return bool(types.is_timestamp(type_) or types.is_date(type_))
-
-
-def _values(array: Any) -> list[Any]:
-    """A column as Python values; a typed time in ns, in UTC where it names no zone."""
-    if _is_time(array.type):
-        arrow = _pyarrow()
-        zone = getattr(array.type, "tz", None)
-        array = array.cast(arrow.timestamp("ns", tz=zone)).cast(arrow.int64())
-    return list(array.to_pylist())

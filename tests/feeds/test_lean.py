@@ -1,5 +1,6 @@
 """LEAN's files: every row of every recorded file is accounted for, and means what LEAN says."""
 
+import tracemalloc
 import zipfile
 from collections import Counter
 from datetime import UTC, date, datetime
@@ -25,7 +26,8 @@ from feeds.events import (
     Symbol,
     Trade,
 )
-from feeds.files.lean import LeanFile, RowClock, parse_path, row_parser
+from feeds.files.lean import LeanFile, parse_path, row_parser
+from feeds.files.lean_rows import RowClock
 from feeds.numbers import iso_ns
 
 ROWS = {
@@ -334,6 +336,18 @@ def test_bad_bars_are_malformed(row: str) -> None:
     assert (audit.malformed, audit.unaccounted) == (1, 0)
 
 
+@pytest.mark.parametrize("row", ["", "1,1.5", "1,nan,1.5", "1,1.5,-1", "x,1,1", "1,1,1,1"])
+def test_bad_forex_ticks_are_malformed(row: str) -> None:
+    events, audit = parse("forex/oanda/tick/eurusd/20140501_quote.zip", row)
+    assert events == []
+    assert (audit.malformed, audit.unaccounted) == (1, 0)
+
+
+def test_quote_bar_needs_all_its_columns() -> None:
+    _, audit = parse("crypto/coinbase/minute/btcusd/20180404_quote.zip", "0,1,1,1,1,5,1,1,1,1")
+    assert (audit.malformed, audit.unaccounted) == (1, 0)
+
+
 def test_daily_rows_tell_their_own_date() -> None:
     (bar,), _ = parse(
         "equity/usa/daily/spy.zip", "20131007 00:00,1677400,1690000,1670000,1678900,99"
@@ -350,6 +364,23 @@ def test_daily_rows_tell_their_own_date() -> None:
 
 def test_asset_class_comes_from_the_path() -> None:
     assert lean_file(Path(SPY)).symbols == {Symbol("SPY"): AssetClass.EQUITY}
+
+
+def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
+    path = tmp_path / SPY
+    path.parent.mkdir(parents=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("rows.csv", "1,10000,1,P,0,0\n" * 80_000)
+    events = lean_file(path).events()
+    next(events)  # the tables of the zone and the archive are loaded once
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in events)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert count == 79_999
+    assert peak < 8_000_000  # all of these events at once are 13 MB
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "foreign", "two members", "absent"])

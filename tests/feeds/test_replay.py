@@ -92,6 +92,24 @@ async def test_only_subscribed_symbols_come_and_the_rest_is_counted(speed: float
     assert statistics.ignored == {"not subscribed": 1}
 
 
+async def test_end_names_what_was_asked_for_and_never_came() -> None:
+    taker = Taker()
+    await ReplayFeed(Listed([trade(1)])).run(subscription("X", "QQQ", "SPY"), taker)
+    (end,) = taker.batches[-1]
+    assert isinstance(end, Status)
+    assert end.detail == "all was played; it holds nothing of QQQ, SPY"
+
+
+async def test_source_may_be_a_plain_iterator() -> None:
+    class Plain(Listed):
+        def events(self) -> Iterator[MarketEvent]:
+            return iter(self._events)
+
+    taker = Taker()
+    await ReplayFeed(Plain([trade(1)])).run(subscription("X"), taker)
+    assert taker.events[:-1] == [trade(1)]
+
+
 @pytest.mark.parametrize("speed", [None, 1000.0])
 async def test_nothing_to_play_is_an_end(speed: float | None) -> None:
     for source in (Listed([]), Listed([trade(1, Y)])):

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from feeds.errors import ConfigError, DecodeError
 from feeds.events import MINUTE, Aggressor, AssetClass, Bar, MarketEvent, Quote, Symbol, Trade
-from feeds.files.table import TableFile, TableMapping, TableParser
+from feeds.files.table import TableMapping, TableParser
+from feeds.files.table_file import TableFile
 from feeds.numbers import iso_ns
 
 CRYPTO = TableMapping(asset_class=AssetClass.CRYPTO)
