@@ -12,21 +12,17 @@ import msgspec
 
 from feeds.base import Subscription
 from feeds.events import (
-    Bar,
     Event,
     Gap,
     Malformed,
     MarketEvent,
-    Quote,
-    QuoteBar,
     Status,
     Symbol,
-    Trade,
 )
 from runtime.commands import Command
 from runtime.desk import Desk
 from runtime.errors import StrategyError, TidegateError
-from runtime.slices import build_slice
+from runtime.slices import MARKET_KINDS, build_slice
 from runtime.strategy import Strategy
 from runtime.trading.orders import OrderUpdate
 
@@ -113,7 +109,7 @@ class Engine:
         out: list[MarketEvent | Gap] = []
         touched: dict[Symbol, None] = {}
         for event in events:
-            if isinstance(event, Trade | Quote | Bar | QuoteBar):
+            if isinstance(event, MARKET_KINDS):
                 line = lines.get(event.symbol)
                 if line is None:
                     self._foreign += 1

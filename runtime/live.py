@@ -22,7 +22,7 @@ from runtime.control.lag import Histogram, LagMonitor
 from runtime.engine import Engine, EngineEvent, EngineStatistics
 from runtime.errors import RunFailed, StrategyError, TidegateError
 from runtime.settings import EngineSettings
-from runtime.slices import Pending
+from runtime.slices import MARKET_KINDS, Pending
 from runtime.trading.broker import Broker
 from runtime.training.manager import TrainingManager
 from runtime.training.updates import TrainingStatistics
@@ -208,6 +208,9 @@ class LiveRun:
 
     async def _deliver(self, batch: Sequence[Event]) -> None:
         """Take a live batch; when too much waits, the socket waits too."""
+        if self._is_ending:
+            # A socket that is never empty would otherwise never notice that it is cancelled.
+            await anyio.lowlevel.checkpoint()
         self._pending.add(batch)
         self._wake.set()
         while self._pending.is_full:
@@ -267,7 +270,7 @@ class LiveRun:
 
     def _step(self, events: Sequence[EngineEvent], now: int) -> None:
         """Let the broker see the market first, then the engine both the market and its reports."""
-        self.broker.on_market([e for e in events if isinstance(e, MarketEvent)], now)
+        self.broker.on_market([e for e in events if isinstance(e, MARKET_KINDS)], now)
         events = [*events, *self.broker.take_updates()]
         commands = self._timed("on_data", lambda at: self.engine.process(events, at), now)
         self._carry_out(commands, now)

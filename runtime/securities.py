@@ -7,6 +7,9 @@ from feeds.events import MINUTE, SECOND, AssetClass, Bar, Quote, QuoteBar, Symbo
 from feeds.symbols import split_pair
 
 
+INFINITY = float("inf")
+
+
 class Resolution(Enum):
     """How often a symbol's data reaches on_data; the value is the span in ns, 0 for each tick."""
 
@@ -72,13 +75,14 @@ class Security:
 
     def on_quote(self, quote: Quote) -> None:
         """Take both sides; the mid is the price until a trade comes. Insane quotes don't count."""
-        if not quote.is_sane:
+        bid, ask = quote.bid, quote.ask
+        if not 0.0 < bid <= ask < INFINITY:  # is_sane, without the call: this runs for every tick
             return
-        self.bid, self.ask = quote.bid, quote.ask
+        self.bid, self.ask = bid, ask
         self.bid_size, self.ask_size = quote.bid_size, quote.ask_size
         self.updated = quote.time
         if not self.has_traded:
-            self.price = (quote.bid + quote.ask) * 0.5
+            self.price = (bid + ask) * 0.5
 
     def on_bar(self, bar: Bar) -> None:
         """Take the close of a finished bar."""

@@ -97,6 +97,6 @@ def _silent() -> FilteringBoundLogger:
     logger: FilteringBoundLogger = structlog.wrap_logger(
         structlog.ReturnLogger(),
         processors=[],
-        wrapper_class=structlog.make_filtering_bound_logger(60),
+        wrapper_class=structlog.make_filtering_bound_logger(50),
     )
     return logger
