@@ -18,20 +18,18 @@ from feeds.events import (
     Bar,
     Event,
     FeedState,
-    Malformed,
     Quote,
     Status,
     Symbol,
     Trade,
 )
 from feeds.numbers import check_ns, check_ohlc, price, size
+from feeds.protocols.frames import count_kind, malformed
 from feeds.symbols import BINANCE_QUOTES, split_pair
 
 NAME = "binance"
 STREAMS_PER_FRAME = 200
 """Topics in one SUBSCRIBE: the venue takes five frames a second, and 1,024 topics a connection."""
-KINDS_COUNTED = 64
-"""Kinds of ignored messages counted by name; further ones count as "other"."""
 
 _MICROSECONDS_FROM = 10**14  # an epoch time from here on is in us, which a connection may ask for
 _encode = msgspec.json.Encoder().encode
@@ -176,13 +174,7 @@ class BinanceDecoder:
                 head = _head.decode(payload)
             return self._on_frame(head, stream, payload, received)
         except (msgspec.DecodeError, ValueError, RecursionError, OverflowError) as error:
-            text = (
-                data
-                if isinstance(data, str)
-                else data[: 4 * EXCERPT_CHARS].decode(errors="replace")
-            )
-            excerpt = text[:EXCERPT_CHARS].encode(errors="replace").decode()
-            return [Malformed(f"{NAME}: {error}"[:EXCERPT_CHARS], excerpt, received)]
+            return [malformed(NAME, error, data, received)]
 
     def _on_frame(
         self, head: _Head, stream: str | None, payload: bytes | msgspec.Raw, received: int
@@ -254,8 +246,5 @@ class BinanceDecoder:
         return self._symbols.get(name) or split_pair(name, BINANCE_QUOTES)
 
     def _ignore(self, kind: str) -> list[Event]:
-        kind = kind[:32]
-        if kind not in self.ignored and len(self.ignored) >= KINDS_COUNTED:
-            kind = "other"
-        self.ignored[kind] = self.ignored.get(kind, 0) + 1
+        count_kind(self.ignored, kind)
         return []

@@ -16,18 +16,16 @@ from feeds.events import (
     Aggressor,
     Event,
     FeedState,
-    Malformed,
     Quote,
     Status,
     Symbol,
     Trade,
 )
 from feeds.numbers import iso_ns, price, size
+from feeds.protocols.frames import count_kind, malformed
 from feeds.symbols import split_pair
 
 NAME = "coinbase"
-KINDS_COUNTED = 64
-"""Kinds of ignored messages counted by name; further ones count as "other"."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -118,13 +116,7 @@ class CoinbaseDecoder:
                 case _:
                     return self._ignore(kind)
         except (msgspec.DecodeError, ValueError, RecursionError, OverflowError) as error:
-            text = (
-                data
-                if isinstance(data, str)
-                else data[: 4 * EXCERPT_CHARS].decode(errors="replace")
-            )
-            excerpt = text[:EXCERPT_CHARS].encode(errors="replace").decode()
-            return [Malformed(f"{NAME}: {error}"[:EXCERPT_CHARS], excerpt, received)]
+            return [malformed(NAME, error, data, received)]
 
     def _on_match(self, match: _Match, received: int) -> list[Event]:
         trade = Trade(
@@ -167,10 +159,7 @@ class CoinbaseDecoder:
         return [Status(NAME, FeedState.LIVE, received, detail)]
 
     def _ignore(self, kind: str) -> list[Event]:
-        kind = kind[:32]
-        if kind not in self.ignored and len(self.ignored) >= KINDS_COUNTED:
-            kind = "other"
-        self.ignored[kind] = self.ignored.get(kind, 0) + 1
+        count_kind(self.ignored, kind)
         return []
 
 

@@ -20,7 +20,8 @@ from feeds.events import (
     Symbol,
     Trade,
 )
-from feeds.protocols.binance import KINDS_COUNTED, STREAMS_PER_FRAME, BinanceDecoder
+from feeds.protocols.binance import STREAMS_PER_FRAME, BinanceDecoder
+from feeds.protocols.frames import KINDS_COUNTED
 
 NOW = 1_633_998_524_000_000_000
 MS = 1_000_000

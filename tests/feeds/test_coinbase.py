@@ -18,7 +18,8 @@ from feeds.events import (
     Symbol,
     Trade,
 )
-from feeds.protocols.coinbase import KINDS_COUNTED, CoinbaseDecoder
+from feeds.protocols.coinbase import CoinbaseDecoder
+from feeds.protocols.frames import KINDS_COUNTED
 
 NOW = 1_618_677_820_000_000_000
 MATCH: dict[str, Any] = {
