@@ -1,0 +1,1 @@
+"""Training beside trading: minutes, jobs, queue, isolation, model slots, readiness."""

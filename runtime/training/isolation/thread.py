@@ -1,0 +1,87 @@
+"""Runs a job in a daemon thread of its own, sharing memory with the strategy, as LEAN does.
+
+A thread cannot be killed. One that does not stop when asked is left behind: counted, named, and
+no obstacle to the next job or to the end of the process. Never the loop's default executor, whose
+threads asyncio and the interpreter wait for.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Mapping
+
+from runtime.training.control import JobControl
+from runtime.training.isolation.base import JobResult, execute, failure
+from runtime.training.isolation.footprint import FOOTPRINT
+from runtime.training.jobs import JobId, JobRequest
+
+
+def _deliver(done: asyncio.Future[JobResult], result: JobResult) -> None:
+    if not done.done():  # the manager may have given the job up a moment ago
+        done.set_result(result)
+
+
+class ThreadIsolation:
+    """Starts one daemon thread a job."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards both: a thread ends while the loop gives it up
+        self._alive: set[JobId] = set()
+        self._abandoned: dict[JobId, str] = {}
+
+    async def run(self, request: JobRequest, control: JobControl) -> JobResult:
+        """Run the method to its end; being cancelled leaves the thread behind."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[JobResult] = loop.create_future()
+        thread = threading.Thread(
+            target=self._work,
+            args=(request, control, loop, done),
+            name=f"training {request.name}",
+            daemon=True,
+        )
+        with self._lock:
+            self._alive.add(request.id)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no thread left
+            with self._lock:
+                self._alive.discard(request.id)
+            return failure(error)
+        try:
+            return await done
+        except asyncio.CancelledError:
+            with self._lock:
+                if request.id in self._alive:
+                    self._abandoned[request.id] = request.name
+            raise
+
+    def pause(self, job: JobId) -> bool:
+        """Return False: a thread cannot be frozen."""
+        return False
+
+    def resume(self, job: JobId) -> None:
+        """Do nothing: a thread is never frozen."""
+
+    def abandoned(self) -> Mapping[JobId, str]:
+        """Return the jobs left behind whose threads still run, with their names."""
+        with self._lock:
+            return dict(self._abandoned)
+
+    def _work(
+        self,
+        request: JobRequest,
+        control: JobControl,
+        loop: asyncio.AbstractEventLoop,
+        done: asyncio.Future[JobResult],
+    ) -> None:
+        try:
+            with FOOTPRINT.light():
+                result = execute(request, control)
+        except Exception as error:  # noqa: BLE001  # a fault around the method is no reason to hang
+            result = failure(error)
+        finally:
+            with self._lock:
+                self._alive.discard(request.id)
+                self._abandoned.pop(request.id, None)
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits for it
+            loop.call_soon_threadsafe(_deliver, done, result)

@@ -1,0 +1,204 @@
+"""The words of training jobs and the table of their states; whatever the table lacks is an error.
+
+A job is one run of one training method. Its record changes only through `advance`, on the event
+loop; the strategy author holds a TrainingHandle, which only looks.
+"""
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import NewType
+
+import msgspec
+
+from runtime.errors import IllegalTransition
+from runtime.training.readiness import Readiness, ReadinessState
+from runtime.training.slots import ModelSlot
+
+JobId = NewType("JobId", str)
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    OUT_OF_QUOTA = "out of quota"
+    ABANDONED = "abandoned"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job has ended, whatever its thread may still do."""
+        return self not in {JobState.QUEUED, JobState.RUNNING, JobState.PAUSED}
+
+
+class JobEvent(StrEnum):
+    """What happens to a job.
+
+    EXHAUST: a minute was refused. ABANDON: it was told to stop, did not, and cannot be killed.
+    """
+
+    START = "start"
+    PAUSE = "pause"
+    RESUME = "resume"
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    CANCEL = "cancel"
+    EXHAUST = "exhaust"
+    ABANDON = "abandon"
+
+
+TRANSITIONS: Mapping[tuple[JobState, JobEvent], JobState] = {
+    (JobState.QUEUED, JobEvent.START): JobState.RUNNING,
+    (JobState.QUEUED, JobEvent.CANCEL): JobState.CANCELLED,
+    (JobState.RUNNING, JobEvent.PAUSE): JobState.PAUSED,
+    (JobState.RUNNING, JobEvent.SUCCEED): JobState.SUCCEEDED,
+    (JobState.RUNNING, JobEvent.FAIL): JobState.FAILED,
+    (JobState.RUNNING, JobEvent.CANCEL): JobState.CANCELLED,
+    (JobState.RUNNING, JobEvent.EXHAUST): JobState.OUT_OF_QUOTA,
+    (JobState.RUNNING, JobEvent.ABANDON): JobState.ABANDONED,
+    # A paused job that ends (cancelled, its result on the way, its worker dead) is resumed first.
+    (JobState.PAUSED, JobEvent.RESUME): JobState.RUNNING,
+}
+
+
+class JobRequest(msgspec.Struct, frozen=True):
+    """What to train: `method` is called without arguments, off the event loop.
+
+    What it returns is published into `slot`, where there is one. `isolation` names how it is run
+    ("thread"); `requested` is ns UTC. `name` is what people read, `id` names this one run.
+    """
+
+    id: JobId
+    name: str
+    method: Callable[[], object]
+    slot: ModelSlot | None
+    isolation: str
+    requested: int
+
+
+class Job(msgspec.Struct, eq=False):
+    """The record of one run.
+
+    `started` and `finished` are engine times, ns UTC; `spent_minutes` are tokens taken; `error` is
+    one sentence and `traceback` the text behind it; `version` is what it published, 0 for nothing.
+    `watchers` are the readinesses of handles without a slot.
+    """
+
+    request: JobRequest
+    state: JobState = JobState.QUEUED
+    started: int | None = None
+    finished: int | None = None
+    spent_minutes: int = 0
+    error: str = ""
+    traceback: str = ""
+    version: int = 0
+    watchers: list[Readiness] = msgspec.field(default_factory=list)
+
+    def advance(self, event: JobEvent) -> None:
+        """Move on by the table.
+
+        Raises:
+            IllegalTransition: the table has no row for this.
+        """
+        state = TRANSITIONS.get((self.state, event))
+        if state is None:
+            raise IllegalTransition(f"training job {self.request.id}", self.state, event)
+        self.state = state
+
+    def tell_waiting(self, cause: str) -> None:
+        """Tell whoever waits for the result what it waits for; not while another run trains it."""
+        for readiness in self._readinesses():
+            if readiness.state is not ReadinessState.TRAINING:
+                readiness.waiting(cause)
+
+    def tell_training(self) -> None:
+        """Tell whoever waits for the result that it is being made."""
+        for readiness in self._readinesses():
+            readiness.training()
+
+    def tell_done(self) -> None:
+        """Tell who watches a job without a slot that it has succeeded; a slot tells by itself."""
+        for readiness in self.watchers:
+            readiness.ready(1)
+
+    def tell_ended(self) -> None:
+        """Tell whoever waits for the result that none came, and why."""
+        if self.started is None:
+            self.tell_waiting("cancelled")
+            return
+        for readiness in self._readinesses():
+            if self.state is JobState.CANCELLED:
+                readiness.waiting("cancelled")
+            elif self.state is JobState.OUT_OF_QUOTA:
+                readiness.failed("out of quota")
+            else:
+                readiness.failed(f"failed: {self.error}")
+
+    def _readinesses(self) -> list[Readiness]:
+        slot = self.request.slot
+        return self.watchers if slot is None else [slot.readiness]
+
+
+class TrainingHandle:
+    """What `train` returns: how the job that serves this request stands.
+
+    It is made with the request and bound to a job when training takes it; a request that is
+    coalesced is bound to the run that was pending already. To be used on the event loop; its
+    readiness may be waited for from anywhere.
+    """
+
+    def __init__(self, request: JobRequest) -> None:
+        self._job = Job(request)
+        self._cancel: Callable[[], None] | None = None
+        self.wants_cancel = False
+        self.readiness = Readiness() if request.slot is None else request.slot.readiness
+        """Of the slot; of this request alone where there is none."""
+
+    def bind(self, job: Job, cancel: Callable[[], None]) -> None:
+        """Show `job` from now on, and cancel it by `cancel`."""
+        self._job, self._cancel = job, cancel
+        if job.request.slot is None:
+            job.watchers.append(self.readiness)
+
+    @property
+    def id(self) -> JobId:
+        """Which run serves the request."""
+        return self._job.request.id
+
+    @property
+    def name(self) -> str:
+        """What is trained."""
+        return self._job.request.name
+
+    @property
+    def state(self) -> JobState:
+        """Where the job stands."""
+        return self._job.state
+
+    @property
+    def last_error(self) -> str:
+        """Why it failed or was ended, in one sentence; "" where it was not."""
+        return self._job.error
+
+    @property
+    def traceback(self) -> str:
+        """The traceback of the method's exception; "" where there was none."""
+        return self._job.traceback
+
+    @property
+    def spent_minutes(self) -> int:
+        """Tokens the job has taken from the bucket."""
+        return self._job.spent_minutes
+
+    def cancel(self) -> None:
+        """Take the job out of the queue, or ask it to stop and discard its result."""
+        self.wants_cancel = True
+        if self._cancel is not None:
+            self._cancel()
+
+    def __repr__(self) -> str:
+        return f"TrainingHandle({self.id}, {self.state})"

@@ -1,0 +1,361 @@
+"""Starts what the queue allows, has it run, and applies what comes back, all on one event loop.
+
+The queue decides what may start, the quota what may go on, an isolation how it runs, the slot what
+serves. A training that fails, in whatever way, is an update and never the end of the run; only the
+policy "stop" ends it, by QuotaExhausted from `run`.
+"""
+
+import asyncio
+import contextlib
+import inspect
+import itertools
+from collections.abc import Callable, Mapping
+
+import anyio
+import msgspec
+from anyio.abc import TaskGroup
+
+import runtime.training.waiting  # noqa: F401  # puts in place how tasks wait for readiness
+from runtime.errors import ConfigError, QuotaExhausted
+from runtime.training.control import JobControl, TrainingControl
+from runtime.training.isolation.base import Isolation, execute
+from runtime.training.jobs import Job, JobEvent, JobId, JobRequest, JobState, TrainingHandle
+from runtime.training.queue import Outcome, Switch, TrainingQueue
+from runtime.training.quota import TrainingClock, TrainingQuota
+from runtime.training.reporting import OnUpdate, Reporter
+from runtime.training.supervision import Ending, JobRun, TrainingRules
+from runtime.training.updates import TrainingStatistics
+from runtime.training.updates import TrainingUpdateKind as Kind
+
+ENDINGS = {
+    JobState.SUCCEEDED: Kind.FINISHED,
+    JobState.FAILED: Kind.FAILED,
+    JobState.CANCELLED: Kind.CANCELLED,
+    JobState.OUT_OF_QUOTA: Kind.OUT_OF_QUOTA,
+    JobState.ABANDONED: Kind.ABANDONED,
+}
+
+
+class TrainingManager:
+    """All training of one run. Every method belongs to the event loop's thread.
+
+    Args:
+        queue: what may start next.
+        quota: the minutes.
+        isolations: the ways to run a job, by the name a request asks for.
+        clock: what jobs are timed by: real time, also in a replay.
+        on_update: told everything that happens, on the loop; it must be short and not raise.
+        rules: billing and limits.
+        engine_time: stamps models and updates, ns UTC; default the clock.
+    """
+
+    def __init__(
+        self,
+        queue: TrainingQueue,
+        quota: TrainingQuota,
+        isolations: Mapping[str, Isolation],
+        clock: TrainingClock,
+        on_update: OnUpdate,
+        *,
+        rules: TrainingRules | None = None,
+        engine_time: Callable[[], int] | None = None,
+    ) -> None:
+        self.control = TrainingControl(lambda: queue.is_on, self.statistics)
+        self._queue = queue
+        self._quota = quota
+        self._isolations = isolations
+        self._clock = clock
+        self._rules = rules or TrainingRules()
+        self._engine_time = engine_time or clock.now
+        self._known: dict[tuple[str, str], JobRequest] = {}
+        self._again = itertools.count(1)
+        self._jobs: dict[JobId, Job] = {}
+        self._runs: dict[JobId, JobRun] = {}
+        self._report = Reporter(
+            queue=queue,
+            quota=quota,
+            isolations=isolations,
+            runs=self._runs,
+            engine_time=self._engine_time,
+            on_update=on_update,
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: TaskGroup | None = None
+        self._is_closing = False
+        self._fatal: QuotaExhausted | None = None
+        self._closed = anyio.Event()
+        self._changed = anyio.Event()
+
+    # ---- asked of it -------------------------------------------------------------------------
+
+    def register(self, request: JobRequest) -> None:
+        """Let `train_now` know a method, by name and slot, before it is first submitted.
+
+        Raises:
+            ConfigError: no such isolation, or a coroutine function, which no thread can run.
+        """
+        if request.isolation not in self._isolations:
+            raise ConfigError(
+                f"training {request.name!r} asks for isolation {request.isolation!r}: "
+                f"allowed are {', '.join(self._isolations)}"
+            )
+        if inspect.iscoroutinefunction(request.method):
+            raise ConfigError(
+                f"training {request.name!r} is a coroutine function: it runs beside the event "
+                "loop, so write it with a plain def"
+            )
+        self._known[request.name, request.slot.name if request.slot else ""] = request
+
+    def submit(self, request: JobRequest, handle: TrainingHandle | None = None) -> TrainingHandle:
+        """Queue a request, start it if it may, and return its handle (or bind the one given).
+
+        After `close` the job is cancelled at once.
+
+        Raises:
+            ConfigError: as `register`.
+        """
+        handle = handle or TrainingHandle(request)
+        self._enqueue(request, handle)
+        self._pump()
+        return handle
+
+    def run_inline(self, request: JobRequest, handle: TrainingHandle | None = None) -> Job:
+        """Run a request here and now, for a backtest: the same rules, without a loop.
+
+        The bill is settled at the end; a time limit cannot be kept. Where training is off, or the
+        method itself asked for its next run, the job stays queued until something else runs.
+
+        Raises:
+            QuotaExhausted: a minute was refused and the policy is "stop".
+            ConfigError: as `register`.
+        """
+        job = self._enqueue(request, handle or TrainingHandle(request))
+        while (taken := self._queue.take()) is not None:
+            run = self._begin(taken)
+            try:
+                ending = run.judge(execute(taken, run.control, passing=(KeyboardInterrupt,)))
+            except KeyboardInterrupt:
+                self._finish(run, Ending(JobEvent.CANCEL, "interrupted from the keyboard"))
+                raise
+            self._finish(run, ending)
+            if self._fatal is not None:
+                raise self._fatal
+        return job
+
+    def train_now(self, by: str) -> list[TrainingHandle]:
+        """Submit every known method, as `by` (a person, a signal) asked; return the handles."""
+        handles = []
+        for known in list(self._known.values()):
+            again = JobId(f"{known.name}-{by}-{next(self._again)}")
+            request = msgspec.structs.replace(known, id=again, requested=self._engine_time())
+            handles.append(self.submit(request))
+        return handles
+
+    def toggle(self, by: str) -> Switch:
+        """Switch training off or on, whichever it is not."""
+        return self.switch(not self._queue.is_on, by)
+
+    def switch(self, on: bool, by: str) -> Switch:
+        """Switch training on or off, as `by` asked, and return what changed.
+
+        Off: nothing starts; a running job is frozen where its isolation can, else asked to stop.
+        On: what waits starts. It stays off while too many threads are left behind.
+        """
+        text, left = "", self._report.abandoned()
+        if on and len(left) >= self._rules.abandon_limit:
+            on, text = False, f"left behind and still running: {', '.join(left)}"
+        change = self._queue.switch(on)
+        self._report.toggled(by, text)
+        if change.prev != change.current:
+            for run in list(self._runs.values()):
+                (run.carry_on if on else run.hold)()
+            for request in self._queue.queued:
+                self._jobs[request.id].tell_waiting("queued" if on else "off")
+        self._pump()
+        self._notify()
+        return change
+
+    def statistics(self) -> TrainingStatistics:
+        """Return a snapshot."""
+        return self._report.statistics()
+
+    # ---- its life ----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run jobs until `close`; being cancelled gives the running ones up.
+
+        Raises:
+            QuotaExhausted: a minute was refused and the policy is "stop".
+        """
+        self._loop = asyncio.get_running_loop()
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                self._pump()
+                await self._closed.wait()
+                self._is_closing = True
+                self._tasks.cancel_scope.cancel()
+        finally:
+            self._is_closing, self._tasks = True, None
+            self._drop_queued()
+        if self._fatal is not None:
+            raise self._fatal
+
+    async def idle(self) -> None:
+        """Return when nothing runs and nothing may start."""
+        while not self._queue.is_idle:
+            await self._changed.wait()
+
+    async def close(self, grace_ns: int) -> tuple[str, ...]:
+        """Cancel everything, wait up to `grace_ns` for it, and end `run`.
+
+        Returns:
+            The names of jobs left behind whose threads still run: the process need not wait for
+            them, but the interpreter's own shutdown may not be clean while they do.
+        """
+        self._is_closing = True
+        self._drop_queued()
+        for run in list(self._runs.values()):
+            run.stop(JobEvent.CANCEL, "the run is ending", grace_ns)
+        await self.idle()
+        self._closed.set()
+        return self._report.abandoned()
+
+    # ---- inside ------------------------------------------------------------------------------
+
+    def _enqueue(self, request: JobRequest, handle: TrainingHandle) -> Job:
+        self.register(request)
+        job = Job(request)
+        if self._is_closing:
+            handle.bind(job, lambda: None)
+            self._drop(job, "training has ended")
+            return job
+        offer = self._queue.offer(request)
+        if offer.outcome is Outcome.QUEUED:
+            self._jobs[request.id] = job
+            self._report.tell(Kind.QUEUED, job)
+        else:
+            job = self._jobs[offer.request.id]
+            self._report.tell(Kind.COALESCED, job, f"{request.id} is served by {offer.request.id}")
+        handle.bind(job, lambda: self._cancel(job))
+        job.tell_waiting("queued" if self._queue.is_on else "off")
+        if handle.wants_cancel:
+            self._cancel(job)
+        return job
+
+    def _pump(self) -> None:
+        """Start what may start; before `run` and after its end nothing does."""
+        while self._tasks is not None and not self._is_closing:
+            request = self._queue.take()
+            if request is None:
+                return
+            self._tasks.start_soon(self._supervise, self._begin(request))
+
+    def _begin(self, request: JobRequest) -> JobRun:
+        def on_progress() -> None:
+            if self._loop is None:
+                self._take_progress(run)
+            else:
+                with contextlib.suppress(RuntimeError):  # the loop has closed: nobody listens
+                    self._loop.call_soon_threadsafe(self._take_progress, run)
+
+        job = self._jobs[request.id]
+        run = JobRun(
+            job,
+            isolation=self._isolations[request.isolation],
+            control=JobControl(on_progress),
+            quota=self._quota,
+            clock=self._clock,
+            rules=self._rules,
+            tell=lambda run, kind, text: self._report.tell(kind, run.job, text),
+        )
+        self._runs[request.id] = run
+        job.advance(JobEvent.START)
+        job.started = self._engine_time()
+        job.tell_training()
+        self._report.tell(Kind.STARTED, job)
+        return run
+
+    async def _supervise(self, run: JobRun) -> None:
+        try:
+            ending = await run.run()
+        except anyio.get_cancelled_exc_class():
+            self._is_closing = True  # `run` itself is being cancelled: start nothing more
+            self._finish(run, run.judge(None))
+            raise
+        self._finish(run, ending)
+
+    def _finish(self, run: JobRun, ending: Ending) -> None:
+        """Apply what a run came to, and make room for the next one."""
+        job = run.job
+        if job.state is JobState.PAUSED:
+            job.advance(JobEvent.RESUME)
+        job.advance(ending.event)
+        job.finished = self._engine_time()
+        job.error = ending.error
+        if ending.result is not None:
+            job.traceback = ending.result.traceback
+        if job.state is JobState.SUCCEEDED:
+            self._apply(job, ending)
+        else:
+            job.tell_ended()
+        self._report.tell(ENDINGS[job.state], job, job.error)
+        self._forget(job)
+        self._queue.finish(job.request.id)
+        if job.state is JobState.OUT_OF_QUOTA and self._rules.policy == "stop":
+            self._fatal, self._is_closing = QuotaExhausted(job.error), True
+            self._closed.set()
+        elif job.state is JobState.ABANDONED and self._queue.is_on:
+            left = self._report.abandoned()
+            if len(left) >= self._rules.abandon_limit:
+                self.switch(on=False, by=f"limit of {self._rules.abandon_limit} abandoned jobs")
+        self._pump()
+        self._notify()
+
+    def _apply(self, job: Job, ending: Ending) -> None:
+        slot, result = job.request.slot, ending.result
+        if slot is None or result is None:
+            job.tell_done()
+        elif result.accepted:
+            job.version = slot.publish(
+                result.value, job.request.id, self._engine_time(), result.metrics
+            )
+            self._report.tell(Kind.MODEL_PUBLISHED, job, slot.name, metrics=result.metrics)
+        else:
+            slot.readiness.waiting("the model was refused by its gate")
+            self._report.tell(Kind.MODEL_REJECTED, job, slot.name, metrics=result.metrics)
+
+    def _cancel(self, job: Job) -> None:
+        if self._queue.withdraw(job.request.id):
+            self._drop(job, "cancelled before it started")
+            self._notify()
+        elif (run := self._runs.get(job.request.id)) is not None:
+            run.stop(JobEvent.CANCEL, "cancelled")
+
+    def _drop_queued(self) -> None:
+        for request in self._queue.queued:
+            self._queue.withdraw(request.id)
+            self._drop(self._jobs[request.id], "the run is ending")
+        self._notify()
+
+    def _drop(self, job: Job, reason: str) -> None:
+        """End a job that has not started."""
+        job.advance(JobEvent.CANCEL)
+        job.finished, job.error = self._engine_time(), reason
+        job.tell_ended()
+        self._report.tell(Kind.CANCELLED, job, reason)
+        self._forget(job)
+
+    def _forget(self, job: Job) -> None:
+        self._report.count(job.state)
+        self._jobs.pop(job.request.id, None)
+        self._runs.pop(job.request.id, None)
+
+    def _take_progress(self, run: JobRun) -> None:
+        progress = run.control.take_progress()
+        if not run.job.state.is_terminal:
+            self._report.tell(Kind.PROGRESS, run.job, progress.text, fraction=progress.fraction)
+
+    def _notify(self) -> None:
+        """Wake who waits in `idle` to look again."""
+        self._changed.set()
+        self._changed = anyio.Event()

@@ -1,0 +1,219 @@
+"""One running job from its start to its ending: billed, timed, stopped, and at last given up.
+
+Whoever wants the job to end gives a reason; the first one stands, and whatever the method returns
+after that is discarded. Asking comes first, a grace follows, then the isolation ends it its way.
+Minutes are settled at the end too, so a bill never depends on how busy the event loop was.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Literal, NamedTuple
+
+import anyio
+import msgspec
+
+from feeds.events import MINUTE, SECOND
+from runtime.training.control import JobControl
+from runtime.training.isolation.base import Isolation, JobResult, failure
+from runtime.training.jobs import Job, JobEvent, JobState
+from runtime.training.meter import Meter
+from runtime.training.quota import TrainingClock, TrainingQuota
+from runtime.training.updates import QuotaStatistics, TrainingUpdateKind
+
+
+class TrainingRules(msgspec.Struct, frozen=True):
+    """How jobs are billed and ended; times in ns.
+
+    `policy` says what a refused minute ends: the job (cancel), or the run (stop, LEAN's way).
+    `grace_ns` is free, then one token is due for each `quantum_ns` that begins. A job told to stop
+    has `stop_grace_ns` for it. `timeout_ns` limits a job's run time. With `abandon_limit` threads
+    left behind, training switches itself off.
+    """
+
+    policy: Literal["cancel", "stop"] = "cancel"
+    grace_ns: int = MINUTE
+    quantum_ns: int = MINUTE
+    stop_grace_ns: int = 5 * SECOND
+    timeout_ns: int | None = None
+    abandon_limit: int = 3
+
+
+class Ending(NamedTuple):
+    """How a run ended; `result` is what may be applied, None where there is nothing to apply."""
+
+    event: JobEvent
+    error: str = ""
+    result: JobResult | None = None
+
+
+class Verdict(NamedTuple):
+    """Why a job has to end, decided before it did."""
+
+    event: JobEvent
+    reason: str
+
+
+Tell = Callable[["JobRun", TrainingUpdateKind, str], None]
+
+
+def refused(job: Job, quota: QuotaStatistics) -> str:
+    """Say that a minute was refused, with the figures of the job and of the bucket."""
+    due = datetime.fromtimestamp(quota.next_refill // SECOND, UTC).isoformat(sep=" ")
+    return (
+        f"training {job.request.name!r} ({job.request.id}) has spent {job.spent_minutes} minutes "
+        f"and was refused another: the bucket holds {quota.available} of {quota.capacity}, "
+        f"the next {quota.refill_amount} come at {due}"
+    )
+
+
+class JobRun:
+    """A job, its thread of control, and its bill. Used on the event loop only."""
+
+    def __init__(
+        self,
+        job: Job,
+        *,
+        isolation: Isolation,
+        control: JobControl,
+        quota: TrainingQuota,
+        clock: TrainingClock,
+        rules: TrainingRules,
+        tell: Tell,
+    ) -> None:
+        self.job = job
+        self.control = control
+        self.isolation = isolation
+        self._quota = quota
+        self._clock = clock
+        self._rules = rules
+        self._tell = tell
+        self._meter = Meter(clock.now(), rules.grace_ns, rules.quantum_ns)
+        self._verdict: Verdict | None = None
+        self._give_up_at: int | None = None
+        self._nap: anyio.CancelScope | None = None  # while the watch sleeps
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds the job has run, without pauses."""
+        return self._meter.elapsed(self._clock.now()) / SECOND
+
+    async def run(self) -> Ending:
+        """Run the job to its end; an isolation that breaks fails its job and nothing else."""
+        result: JobResult | None = None
+        if self._verdict is None:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._watch, tasks.cancel_scope)
+                try:
+                    result = await self.isolation.run(self.job.request, self.control)
+                except Exception as error:  # noqa: BLE001  # see the first line
+                    result = failure(error, "the isolation broke: ")
+                tasks.cancel_scope.cancel()
+        return self.judge(result)
+
+    def judge(self, result: JobResult | None) -> Ending:
+        """Settle the bill and decide the ending; None is a job that was given up."""
+        already = self._verdict
+        if already is None and result is not None:
+            self._bill()
+            if result.error and not self.control.has_noticed:
+                return Ending(JobEvent.FAIL, result.error, result)
+        if self._verdict is None:
+            if result is None:
+                return self._given_up(Verdict(JobEvent.CANCEL, "the run has ended"))
+            if self.control.has_noticed:
+                return Ending(JobEvent.CANCEL, "stopped early: training was switched off")
+            return Ending(JobEvent.SUCCEED, "", result)
+        if result is None:
+            return self._given_up(self._verdict)
+        return Ending(self._verdict.event, self._verdict.reason)
+
+    def stop(self, event: JobEvent, reason: str, grace_ns: int | None = None) -> None:
+        """Have the job end for this reason, given up after a grace (default: the rules')."""
+        grace_ns = self._rules.stop_grace_ns if grace_ns is None else grace_ns
+        give_up_at = self._clock.now() + grace_ns
+        if self._give_up_at is None or give_up_at < self._give_up_at:
+            self._give_up_at = give_up_at
+        if self._verdict is None:
+            self._verdict = Verdict(event, reason)
+            self._thaw()  # a frozen job cannot stop
+            self.control.ask_to_stop()
+            self._tell(self, TrainingUpdateKind.STOPPING, reason)
+        self._look_again()
+
+    def hold(self) -> None:
+        """Training was switched off: freeze the job, or ask it to stop and else let it run out."""
+        if self._verdict is not None:
+            return
+        if self.isolation.pause(self.job.request.id):
+            self._meter.pause(self._clock.now())
+            self.job.advance(JobEvent.PAUSE)
+            self._tell(self, TrainingUpdateKind.PAUSED, "training was switched off")
+            self._look_again()
+        else:
+            self.control.ask_to_stop()
+            self._tell(self, TrainingUpdateKind.STOPPING, "training was switched off")
+
+    def carry_on(self) -> None:
+        """Training was switched on again: thaw the job, or take the asking back."""
+        if self._verdict is None:
+            self._thaw()
+            self.control.take_back()
+            self._look_again()
+
+    def _thaw(self) -> None:
+        if self.job.state is JobState.PAUSED:
+            self.isolation.resume(self.job.request.id)
+            self._meter.resume(self._clock.now())
+            self.job.advance(JobEvent.RESUME)
+            self._tell(self, TrainingUpdateKind.RESUMED, "")
+
+    def _given_up(self, verdict: Verdict) -> Ending:
+        if self.job.request.id not in self.isolation.abandoned():
+            return Ending(verdict.event, verdict.reason)
+        reason = f"{verdict.reason}; it did not stop when asked, and its thread is left behind"
+        return Ending(JobEvent.ABANDON, reason)
+
+    def _bill(self) -> None:
+        """Take the minutes that are due; the first one refused is a verdict."""
+        now = self._clock.now()
+        while self._verdict is None and self._meter.due(now):
+            if self._quota.try_consume(1):
+                self._meter.pay()
+                self.job.spent_minutes = self._meter.spent
+                self._tell(self, TrainingUpdateKind.MINUTE_TAKEN, "")
+            else:
+                self.stop(JobEvent.EXHAUST, refused(self.job, self._quota.statistics()))
+
+    def _look_again(self) -> None:
+        """Have the watch find out anew what it waits for."""
+        if self._nap is not None:
+            self._nap.cancel()
+
+    async def _watch(self, scope: anyio.CancelScope) -> None:
+        """Wake at each moment that matters: a minute, the time limit, the end of the grace.
+
+        The last of these cancels `scope`: the isolation then ends the job its own way.
+        """
+        while True:
+            self._bill()
+            now = self._clock.now()
+            limit = self._rules.timeout_ns
+            if limit is not None and self._meter.elapsed(now) >= limit:
+                took = (
+                    f"{self.job.request.name} ran longer than its limit of {limit / MINUTE:g} min"
+                )
+                self.stop(JobEvent.FAIL, took)
+            if self._give_up_at is not None and self._give_up_at <= now:
+                scope.cancel()
+                return
+            wake = self._next_moment(now)
+            with anyio.CancelScope() as self._nap:
+                await (anyio.sleep_forever() if wake is None else self._clock.sleep_until(wake))
+
+    def _next_moment(self, now: int) -> int | None:
+        if self._give_up_at is not None:
+            return self._give_up_at
+        wake, limit = self._meter.next_wake(now), self._rules.timeout_ns
+        if wake is None or limit is None:
+            return wake
+        return min(wake, now + limit - self._meter.elapsed(now))

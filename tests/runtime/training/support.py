@@ -1,0 +1,121 @@
+"""What the tests of training share: requests, a manager with a virtual clock, a record to await."""
+
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from itertools import count
+
+import anyio
+
+from feeds.events import MINUTE, SECOND
+from runtime.clock import VirtualClock
+from runtime.training.bucket import LeakyBucket
+from runtime.training.isolation.base import Isolation
+from runtime.training.isolation.thread import ThreadIsolation
+from runtime.training.jobs import JobId, JobRequest
+from runtime.training.manager import TrainingManager
+from runtime.training.queue import TrainingQueue
+from runtime.training.quota import TrainingQuota
+from runtime.training.slots import ModelSlot
+from runtime.training.supervision import TrainingRules
+from runtime.training.updates import TrainingUpdate, TrainingUpdateKind
+
+T0 = 1_700_000_000 * SECOND
+_numbers = count(1)
+
+
+def nothing() -> None:
+    """A training that is done at once."""
+
+
+def request(
+    method: Callable[[], object] = nothing,
+    slot: ModelSlot | None = None,
+    name: str = "",
+    isolation: str = "thread",
+) -> JobRequest:
+    name = name or getattr(method, "__name__", "job")
+    return JobRequest(JobId(f"{name}#{next(_numbers)}"), name, method, slot, isolation, T0)
+
+
+class Gate:
+    """A training that runs until it is let go, deaf to everything else."""
+
+    def __init__(self, value: object = None) -> None:
+        self.runs = 0
+        self.begun = threading.Event()
+        self.release = threading.Event()
+        self._value = value
+
+    def train(self) -> object:
+        self.runs += 1
+        self.begun.set()
+        self.release.wait()
+        return self._value
+
+
+class Bench:
+    """A manager with everything around it at hand."""
+
+    def __init__(
+        self,
+        *,
+        capacity: int = 120,
+        workers: int = 1,
+        rules: TrainingRules | None = None,
+        isolations: Mapping[str, Isolation] | None = None,
+    ) -> None:
+        self.clock = VirtualClock(T0)
+        self.queue = TrainingQueue(workers)
+        self.bucket = LeakyBucket(capacity, 18, 1440 * MINUTE, T0)
+        self.quota = TrainingQuota(self.bucket, self.clock.now)
+        self.updates: list[TrainingUpdate] = []
+        self._seen = anyio.Event()
+        self.manager = TrainingManager(
+            self.queue,
+            self.quota,
+            isolations or {"thread": ThreadIsolation()},
+            self.clock,
+            self._take,
+            rules=rules or TrainingRules(),
+        )
+
+    def _take(self, update: TrainingUpdate) -> None:
+        self.updates.append(update)
+        self._seen.set()
+
+    def kinds(self, name: str | None = None) -> list[TrainingUpdateKind]:
+        """What happened, of one job or of all."""
+        return [update.kind for update in self.updates if name is None or update.name == name]
+
+    def of(self, kind: TrainingUpdateKind) -> list[TrainingUpdate]:
+        return [update for update in self.updates if update.kind is kind]
+
+    async def until(self, kind: TrainingUpdateKind, times: int = 1) -> TrainingUpdate:
+        """Wait until this has happened so often, and return the last of it."""
+        while len(self.of(kind)) < times:
+            self._seen = anyio.Event()
+            await self._seen.wait()
+        return self.of(kind)[times - 1]
+
+    async def begun(self, gate: Gate) -> None:
+        """Wait until the gate's training is under way."""
+        await anyio.to_thread.run_sync(gate.begun.wait)
+
+    async def pass_time(self, span_ns: int) -> None:
+        """Let time go by, second by second of what matters: each wake-up at its own moment."""
+        end = self.clock.now() + span_ns
+        await anyio.wait_all_tasks_blocked()
+        while (wake := self.clock.next_wake) is not None and wake <= end:
+            self.clock.advance_to(wake)
+            await anyio.wait_all_tasks_blocked()
+        self.clock.advance_to(end)
+        await anyio.wait_all_tasks_blocked()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Bench"]:
+        """Run the manager around the body; every thread has been let go by the end of it."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.manager.run)
+            yield self
+            await self.manager.close(0)
