@@ -8,7 +8,7 @@ TIDEGATE_SHARED_DATA ?= $(abspath ../shared/data)
 export TIDEGATE_SHARED_DATA
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test lint format types check bench lock clean
+.PHONY: help run setup test lint format types check bench lock lowest clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -53,6 +53,14 @@ lock:  ## refresh the three locks (needs uv): all, what the image runs, what bui
 	$(COMPILE) --all-extras --group dev pyproject.toml --output-file requirements.lock
 	$(SUBSET) --extra examples pyproject.toml --output-file requirements-run.lock
 	$(SUBSET) --group build --output-file requirements-build.lock
+
+lowest:  ## run the tests on the oldest versions that pyproject.toml allows (needs uv)
+	mkdir -p build
+	uv pip compile --quiet --resolution lowest-direct --all-extras --group dev pyproject.toml --output-file build/lowest.txt
+	$(PYTHON) -m venv --clear build/lowest
+	build/lowest/bin/python -m pip install --quiet --requirement build/lowest.txt
+	build/lowest/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	build/lowest/bin/python -m pytest -n 2
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
