@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from runtime.control.signals import hold_back
-from runtime.errors import ConfigError, StrategyError, TidegateError
+from runtime.errors import ConfigError, StrategyError, TidegateError, VenueRefused
 
 app = typer.Typer(
     help="Trade machine-learning strategies live: training never disturbs trading.",
@@ -194,25 +194,23 @@ def _main(
 def main() -> NoReturn:
     """Run the command line; the only place that turns errors into exit codes."""
     hold_back()
-    signal.signal(signal.SIGTERM, _stop_before_start)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop_before_start)
     try:
-        code = app(standalone_mode=False) or 0
+        app()  # typer leaves by itself: with 0, a command's own code, or 2 and its usage message
     except TidegateError as error:
-        code = _fail(error)
-    except KeyboardInterrupt:
-        code = 0
-    except typer.Exit as exit_:
-        code = exit_.exit_code
-    sys.exit(code)
+        sys.exit(_fail(error))
+    sys.exit(0)
 
 
 def _fail(error: TidegateError) -> int:
     """Say it in one sentence; whose turn it is decides the code."""
     sys.stderr.write(f"tidegate: {error}\n")
-    is_usage = isinstance(error, ConfigError) or (
-        isinstance(error, StrategyError) and error.where == "load"
-    )
-    return 2 if is_usage else 1
+    match error:
+        case ConfigError() | StrategyError(where="load") | VenueRefused(code=402):
+            return 2  # 402 is a venue's word for wrong credentials
+        case _:
+            return 1
 
 
 def _run(
@@ -241,7 +239,7 @@ def _run(
         )
         log.info("summary", **outcome.figures())
     code = 0 if outcome.failure is None else _fail(outcome.failure)
-    sys.stdout.flush()
+    _flush_stdout()
     if outcome.left_running:
         # A thread that ignores its stop would keep the interpreter from leaving.
         sys.stderr.write(f"tidegate: left without {', '.join(outcome.left_running)}\n")
@@ -251,8 +249,17 @@ def _run(
 
 
 def _stop_before_start(_: int, __: object) -> NoReturn:
-    """SIGTERM before the loop listens: nothing has begun, so the stop is clean."""
-    raise KeyboardInterrupt
+    """SIGTERM or Ctrl-C before the loop listens: nothing has begun, so the stop is clean."""
+    sys.exit(0)  # an author's `except Exception` does not hold it up
+
+
+def _flush_stdout() -> None:
+    """Write out what waits; where nobody reads any more, that is no failure of the run."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # What is left would be written once more, and fail once more, as the interpreter leaves.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _speed(text: str | None) -> float | None:
