@@ -1,17 +1,19 @@
 """Settings become objects; the only file that knows every concrete class."""
 
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import anyio
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from feeds.base import Feed
+from feeds.base import Deliver, Feed, Subscription
 from feeds.connection import ConnectionSettings
 from feeds.events import MINUTE, SECOND, AssetClass
 from feeds.files import open_source
@@ -39,6 +41,8 @@ from runtime.training.quota import TrainingQuota
 from runtime.training.supervision import TrainingRules
 
 SHORTABLE = frozenset({AssetClass.EQUITY, AssetClass.FOREX})
+LOOK_EVENTS = 100_000
+NAMED_SYMBOLS = 10
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -116,7 +120,34 @@ def _tape(wanted: FeedSettings) -> Feed:
         return SyntheticFeed(wanted.seed, wanted.rate, wanted.minutes, speed)
     if not wanted.data:
         raise ConfigError("--feed replay needs --data: a file or folder of recorded market data")
-    return ReplayFeed(open_source([Path(path) for path in wanted.data], wanted.table), speed)
+    return _RecordedFeed(wanted, speed)
+
+
+class _RecordedFeed(ReplayFeed):
+    """A replay that fails where the data holds nothing of what the strategy asked for."""
+
+    def __init__(self, wanted: FeedSettings, speed: float | None) -> None:
+        self._open = partial(open_source, [Path(path) for path in wanted.data], wanted.table)
+        super().__init__(self._open(), speed)
+
+    async def run(self, subscriptions: Sequence[Subscription], deliver: Deliver) -> None:
+        """Play; afterwards an empty run is told as what it is: most likely a wrong symbol.
+
+        Raises:
+            RunFailed: not one event was delivered.
+        """
+        await super().run(subscriptions, deliver)
+        if not self.statistics().events:
+            asked = ", ".join(subscription.symbol for subscription in subscriptions)
+            held = await anyio.to_thread.run_sync(self._symbols)
+            raise RunFailed(f"the data held nothing for {asked}: it holds {held}")
+
+    def _symbols(self) -> str:
+        """Name what is there, by the paths or else by a look at the beginning."""
+        source = self._open()  # anew, so that the counts of the run stay as they are
+        found = sorted(source.symbols or {e.symbol for e in islice(source.events(), LOOK_EVENTS)})
+        more = f" and {len(found) - NAMED_SYMBOLS} more" if len(found) > NAMED_SYMBOLS else ""
+        return (", ".join(found[:NAMED_SYMBOLS]) or "nothing at all") + more
 
 
 def _venue_options(wanted: FeedSettings) -> VenueOptions:
