@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
+from struct import Struct as Packing
 from sys import float_info
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -46,6 +47,7 @@ connections, 407 too slow, 500, or a code we do not know) are of the moment."""
 CHANNELS = ("trades", "quotes", "bars")
 SYMBOLS_A_MESSAGE = 300  # the venue cuts requests over 16 KiB
 LATEST = 2**63  # times must fit an int64 of ns, as arrays downstream do
+UNKNOWN = Aggressor.UNKNOWN
 AGGRESSORS = {"B": Aggressor.BUYER, "S": Aggressor.SELLER}
 KINDS_COUNTED = 64  # a venue gone mad must not grow the table of ignored kinds without end
 
@@ -174,7 +176,7 @@ _UNREADABLE = (ValueError, RecursionError, OverflowError)  # msgspec's and ours,
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
-_seconds: dict[str, int] = {}  # "2021-02-22T15:51:44" -> ns; neighbours share their second
+_seconds: dict[str, int] = {}  # "2021-02-22T15:51:44." -> ns; neighbours share their second
 
 
 def parse_rfc3339(text: str) -> int:
@@ -183,9 +185,9 @@ def parse_rfc3339(text: str) -> int:
     Raises:
         ValueError: it is something else, or outside of 1970 to 2262.
     """
-    start = _seconds.get(text[:19])
-    if start is not None and len(text) == 30 and text[19::10] == ".Z" and text[20:29].isdecimal():
-        return start + int(text[20:29])
+    start, decimals = _seconds.get(text[:20]), text[20:29]
+    if start is not None and len(text) == 30 and decimals.isdecimal() and text[29] == "Z":
+        return start + int(decimals)
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise ValueError("its time is not RFC 3339")
@@ -200,31 +202,36 @@ def parse_rfc3339(text: str) -> int:
     if zone == "Z":
         if len(_seconds) >= 4096:
             _seconds.clear()
-        _seconds[prefix] = start * SECOND
+        _seconds[prefix + "."] = start * SECOND
     return start * SECOND + int((decimals or "").ljust(9, "0"))
 
 
-def parse_timestamp(ext: Ext, _integer: Any = int.from_bytes) -> int:
+_halves = Packing(">II").unpack
+
+
+def parse_timestamp(ext: Ext) -> int:
     """Return the ns since the epoch of a msgpack Timestamp, in any of its three lengths.
 
     Raises:
         ValueError: it is something else, or outside of 1970 to 2262.
     """
     data: Any = ext.data
-    if ext.code == -1:
-        if len(data) == 8:
-            packed: int = _integer(data, "big")
-            time = (packed & 0x3FFFFFFFF) * SECOND + (packed >> 34)
-        elif len(data) == 4:
-            time = _integer(data, "big") * SECOND
-        elif len(data) == 12:
-            time = _integer(data[4:], "big", signed=True) * SECOND + _integer(data[:4], "big")
-        else:
-            raise ValueError("its time is no msgpack Timestamp")
-        if 0 <= time < LATEST:
-            return time
-        raise ValueError("its time is not between 1970 and 2262")
-    raise ValueError("its time is no msgpack Timestamp")
+    time: int = -1
+    if ext.code == -1 and len(data) == 8:
+        high: int
+        low: int
+        high, low = _halves(data)  # 30 bits of ns, 34 bits of seconds
+        if not high & 3:  # before 2106: in range without a look
+            return low * SECOND + (high >> 2)
+        time = ((high & 3) << 32 | low) * SECOND + (high >> 2)
+    elif ext.code == -1 and len(data) == 4:
+        time = int.from_bytes(data, "big") * SECOND
+    elif ext.code == -1 and len(data) == 12:
+        time = int.from_bytes(data[4:], "big", signed=True) * SECOND
+        time += int.from_bytes(data[:4], "big")
+    if 0 <= time < LATEST:
+        return time
+    raise ValueError("its time is no msgpack Timestamp between 1970 and 2262")
 
 
 class AlpacaDecoder:
@@ -303,35 +310,16 @@ class AlpacaDecoder:
 
     def _convert(self, items: Sequence[Any], received: int) -> list[Event]:
         events: list[Event] = []
-        names, time = self._names, self._time
+        add, names, time, side = events.append, self._names, self._time, AGGRESSORS.get
         for item in items:
             kind = type(item)
             try:
-                if kind is _Trade:
-                    side = AGGRESSORS.get(item.tks, Aggressor.UNKNOWN)
-                    events.append(
-                        Trade(
-                            names[item.S],
-                            time(item.t),
-                            received,
-                            item.p,
-                            item.s,
-                            str(item.i),
-                            side,
-                        )
-                    )
-                elif kind is _Quote and item.bp and item.ap:
-                    events.append(
-                        Quote(
-                            names[item.S],
-                            time(item.t),
-                            received,
-                            item.bp,
-                            item.bs,
-                            item.ap,
-                            item.ask,
-                        )
-                    )
+                if kind is _Quote and item.bp and item.ap:
+                    symbol, at = names[item.S], time(item.t)
+                    add(Quote(symbol, at, received, item.bp, item.bs, item.ap, item.ask))
+                elif kind is _Trade:
+                    symbol, at, by = names[item.S], time(item.t), side(item.tks, UNKNOWN)
+                    add(Trade(symbol, at, received, item.p, item.s, str(item.i), by))
                 else:
                     self._take_rare(item, events, received)
             except KeyError:
