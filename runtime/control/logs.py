@@ -75,6 +75,8 @@ class _QueueLogger:
 def _plain_values(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Show money and enums as people write them; a terminal shows one run, so not its name."""
     event.pop("run", None)
+    if "traceback" in event:
+        event["exception"] = event.pop("traceback")  # the renderer's word for several lines
     for key, value in event.items():
         if isinstance(value, Decimal | Enum):
             event[key] = str(value)
@@ -87,7 +89,10 @@ def _no_control_characters(
     """Keep a log line one line: what a strategy or a venue says can't steer a terminal."""
     for key, value in event.items():
         if isinstance(value, str) and not value.isprintable():
-            event[key] = "".join(c if c.isprintable() else repr(c)[1:-1] for c in value)
+            allowed = "\n" if key == "exception" else ""
+            event[key] = "".join(
+                c if c.isprintable() or c in allowed else repr(c)[1:-1] for c in value
+            )
     return event
 
 
