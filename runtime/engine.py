@@ -206,6 +206,8 @@ class Engine:
         if not out:
             return
         self._warm()
+        for slot in self.desk.slots.values():
+            slot.expire(self.desk.now_ns)
         self._slices += 1
         moment = build_slice(out, self.desk.now_ns, self.desk.zone)
         self._call("on_data", self.strategy.on_data, moment)
