@@ -17,7 +17,8 @@ class EmaCross(Strategy):
         self.slow = ExponentialMovingAverage(int(self.get_parameter("slow", "20")))
 
     def on_data(self, slice: Slice) -> None:
-        bar = slice.bars.get(self.symbol)
+        # A currency pair has no trades to make bars of: its quotes have to do.
+        bar = slice.bars.get(self.symbol) or slice.quote_bars.get(self.symbol)
         if bar is None:
             return
         self.fast.update(bar.close)

@@ -18,8 +18,9 @@ ENTER, LEAVE = 0.65, 0.5
 def features(ticks: TickWindow, at: Floats) -> tuple[Floats, Floats]:
     """Return float64[len(at), 3], of the seconds before each moment of `at`, and the mids then."""
     times, is_trade, mid = ticks.time / SECOND, ticks.is_trade, (ticks.bid + ticks.ask) / 2
-    lean = np.nan_to_num(np.log(ticks.bid_size / ticks.ask_size))
+    lean = np.nan_to_num(np.log1p(ticks.bid_size) - np.log1p(ticks.ask_size))
     now, then = np.searchsorted(times, at, "right"), np.searchsorted(times, at - LOOK_BACK)
+    then = np.minimum(then, len(times) - 1)  # quiet for longer: the last tick tells what it can
 
     def mean(values: Floats, rows: npt.NDArray[np.bool_]) -> Floats:
         total, count = (np.append(0.0, np.cumsum(x * rows)) for x in (values, np.ones(len(rows))))
@@ -40,22 +41,24 @@ class OrderFlowModel(Strategy):
         self.retrain = int(float(self.get_parameter("retrain_seconds", "15")) * SECOND)
         self.shuffled = self.get_parameter("target") == "shuffled"
         self.model = ModelSlot("order_flow")
-        self.next_look = self.next_fit = self.predictions = 0
+        self.next_look = self.next_fit = 0
 
-    def fit(self) -> LogisticRegression | None:
+    def fit(self) -> LogisticRegression:
         """Train on what the windows hold; what is returned is published into the slot."""
-        inputs, targets = [], []
-        for number, symbol in enumerate(self.symbols):
-            ticks = self.tick_history(symbol, 10_000)
+        inputs, targets = [np.empty((0, 3))], [np.empty(0, bool)]
+        for symbol in self.symbols:
+            if not len(ticks := self.tick_history(symbol, 10_000)):
+                continue
             first, last = ticks.time[0] / SECOND + LOOK_BACK, ticks.time[-1] / SECOND
             at = np.arange(first, last - HORIZON, 0.2)
-            x, mid = features(ticks, at)
-            _, later = features(ticks, at + HORIZON)
+            (x, mid), (_, later) = features(ticks, at), features(ticks, at + HORIZON)
             known = np.isfinite(mid) & np.isfinite(later) & (mid != later)
             inputs.append(x[known])
             targets.append((later > mid)[known])
-            self.training.progress((number + 1) / len(self.symbols), f"{symbol} read")
+            self.training.progress(len(targets) / (len(self.symbols) + 1), f"{symbol} read")
         x, y = np.concatenate(inputs), np.concatenate(targets)
+        if len(np.unique(y)) < 2:
+            raise ValueError("the quotes have not moved both up and down yet")
         if self.shuffled:
             np.random.default_rng(1).shuffle(y)
         model = LogisticRegression(C=0.02).fit(x, y)
@@ -75,14 +78,13 @@ class OrderFlowModel(Strategy):
     @when_ready("model")
     def trade(self) -> None:
         """Predict once a second; until there is a model this is skipped, and counted."""
-        bundle = self.model.bundle
-        for symbol in self.symbols if bundle else ():
-            ticks = self.tick_history(symbol, 2_000)
-            if len(ticks) < 10:
+        if (bundle := self.model.bundle) is None:
+            return
+        for symbol in self.symbols:
+            if not len(ticks := self.tick_history(symbol, 2_000)):
                 continue
             x, _ = features(ticks, np.array([self.time_ns / SECOND]))
             up = float(bundle.model.predict_proba(x)[0, 1])
-            self.predictions += 1
             held = self.portfolio[symbol].quantity
             if (held > 0 and up < LEAVE) or (held < 0 and up > 1 - LEAVE):
                 self.liquidate(symbol)
@@ -95,6 +97,3 @@ class OrderFlowModel(Strategy):
         if order_event.fill_quantity:
             e = order_event
             self.log("fill", symbol=e.symbol, side=e.side, size=e.fill_quantity, price=e.fill_price)
-
-    def on_end_of_algorithm(self) -> None:
-        self.log("predictions made", made=self.predictions, skipped=self.model.skipped)
