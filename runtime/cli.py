@@ -54,6 +54,7 @@ def run(
     speed: Speed = None,
     seed: Seed = None,
     rate: Rate = None,
+    minutes: Annotated[float | None, typer.Option(help="market time of a synthetic tape")] = None,
     columns: Annotated[
         list[str] | None, typer.Option(help="FIELD=COLUMN of a CSV or Parquet file; repeatable")
     ] = None,
@@ -93,6 +94,7 @@ def run(
             "speed": _speed(speed),
             "seed": seed,
             "rate": rate,
+            "minutes": minutes,
             "table": {"columns": _columns(columns)},
         },
         "trading": {"cash": cash},
