@@ -81,12 +81,16 @@ class ConnectionStatistics(Struct, frozen=True):
     reconnects: int
 
 
-class _Ended(Exception):  # noqa: N818 - the normal end, not an error
+class _Ended(Exception):
     """The venue closed the connection because there is nothing more."""
 
 
-class _Dropped(Exception):  # noqa: N818 - the outage it names is told as events
+class _Dropped(Exception):
     """This connection is over, for the reason given; another may do."""
+
+
+class _Silent(_Dropped):
+    """The time of an attempt ran out; what an earlier one met tells more."""
 
 
 class Connection:
@@ -129,6 +133,7 @@ class Connection:
         await deliver([self._status(FeedState.CONNECTING)])
         limit = self._settings.connect_timeout.total_seconds()
         give_up_at = anyio.current_time() + limit
+        reason = ""
         while True:
             patience = limit if self._been_live else max(0.001, give_up_at - anyio.current_time())
             try:
@@ -136,6 +141,8 @@ class Connection:
             except _Ended:
                 await deliver([self._status(FeedState.ENDED, END_OF_TAPE)])
                 return
+            except _Silent as drop:
+                reason = str(drop) if self._been_live else reason or str(drop)
             except _Dropped as drop:
                 reason = str(drop)
             delay = self._backoff.failed() / SECOND
@@ -189,17 +196,18 @@ class Connection:
             return await attempt
         except InvalidStatus as error:
             status = error.response.status_code
-            words = f"{self._place} answered the upgrade with HTTP status {status}"
+            words = f"answered the upgrade with HTTP status {status}"
             if status in FORBIDDEN:
-                raise VenueRefused(words, status) from None
+                raise VenueRefused(f"{self._place} {words}", status) from None
             if not self._been_live and status < 500 and status != 429:
-                raise FeedError(f"{words}: is the URL that of a market-data stream?") from None
-            raise _Dropped(words) from None
+                question = "is the URL that of a market-data stream?"
+                raise FeedError(f"{self._place} {words}: {question}") from None
+            raise _Dropped(f"it {words}") from None
         except ssl.SSLCertVerificationError as error:
             words = f"{self._place} has no certificate we trust: {error.verify_message}"
             raise (_Dropped if self._been_live else FeedError)(words) from None
         except TimeoutError:
-            raise _Dropped(f"no answer within {patience:.0f} s") from None
+            raise _Silent(f"no answer within {patience:.1f} s") from None
         except OSError as error:
             raise _Dropped(_os_reason(error)) from None
         except (InvalidHandshake, ConnectionClosed, EOFError) as error:
@@ -242,7 +250,7 @@ class Connection:
     async def _expect_login(self, socket: ClientConnection, patience: float) -> None:
         await anyio.sleep(patience)
         if not self._core.is_live:
-            self._verdict = f"the login was not done within {patience:.0f} s"
+            self._verdict = f"the login was not done within {patience:.1f} s"
             await socket.close()
 
     async def _watch(self, socket: ClientConnection) -> None:

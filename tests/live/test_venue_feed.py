@@ -6,7 +6,7 @@ import socket as sockets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import anyio
@@ -174,9 +174,10 @@ async def answering(reply: bytes) -> AsyncIterator[int]:
     """Something on a port that is no venue: it answers every connection with these bytes."""
 
     async def answer(stream: SocketStream) -> None:
-        async with stream:
-            await stream.receive()
-            await stream.send(reply)
+        with suppress(anyio.BrokenResourceError, anyio.EndOfStream):  # the feed's time is up
+            async with stream:
+                await stream.receive()
+                await stream.send(reply)
 
     async with (
         await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
