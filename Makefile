@@ -45,6 +45,7 @@ check: test lint types  ## what CI runs
 
 bench: $(STAMP)  ## measure against the budgets
 	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.startup
 
 COMPILE = uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11
 SUBSET = $(COMPILE) --no-annotate --constraint requirements.lock
