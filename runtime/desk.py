@@ -21,7 +21,6 @@ from runtime.trading.orders import (
     ClientOrderId,
     Order,
     OrderEvent,
-    OrderState,
     OrderTicket,
     OrderType,
     OrderUpdate,
@@ -163,8 +162,8 @@ class Desk:
         order = Order(
             id=ClientOrderId(f"{self._run_id}-{next(self._numbers)}"),
             symbol=symbol,
-            side=Side.BUY if quantity > 0 else Side.SELL,
-            quantity=abs(quantity),
+            side=Side.SELL if quantity.is_signed() else Side.BUY,  # NaN has no order, but a sign
+            quantity=quantity.copy_abs(),
             type=kind,
             limit_price=limit_price,
             time_in_force=TimeInForce.GTC,
@@ -195,7 +194,7 @@ class Desk:
         security = self._line(symbol).security
         if not math.isfinite(weight):
             raise StrategyError(f"set_holdings({symbol}, {weight}): a finite weight is needed", "")
-        if not security.has_data:
+        if not 0.0 < security.price < math.inf:
             self.log("warning", "set_holdings without a price", {"symbol": symbol})
             return None
         equity = self.portfolio.equity
@@ -259,8 +258,24 @@ class Desk:
         return handle
 
     def log(self, level: str, message: str, fields: Mapping[str, object]) -> None:
-        """Write a line."""
-        self.commands.append(Log(level, message, dict(fields)))
+        """Write a line; "event" is the log's own word for the message."""
+        named = {"event_" if key == "event" else key: value for key, value in fields.items()}
+        self.commands.append(Log(level, message, named))
+
+    def stop(self) -> None:
+        """Refuse every order from now on, and take back what has not left yet."""
+        self.is_stopping = True
+        unsent = [command for command in self.commands if isinstance(command, Submit)]
+        self.commands = [command for command in self.commands if not isinstance(command, Submit)]
+        for command in unsent:
+            self.apply(
+                OrderUpdate(
+                    command.approved.order.id,
+                    UpdateKind.REJECTED,
+                    self.now_ns,
+                    reason="the run is stopping: it was not sent",
+                )
+            )
 
     def quit(self, reason: str) -> None:
         """End the run in order."""
@@ -274,11 +289,18 @@ class Desk:
             self.commands.append(CancelOrder(order_id))
 
     def _on_the_way(self, symbol: Symbol) -> Decimal:
-        """What open orders of a symbol, not being cancelled, would still change in the position."""
+        """What open market orders of a symbol will still change in the position.
+
+        Limit orders don't count, as in LEAN: nobody knows whether they ever fill.
+        """
         total = Decimal(0)
         for tracked in self._open.values():
             order = tracked.order
-            if order.symbol == symbol and tracked.state is not OrderState.CANCEL_PENDING:
+            if (
+                order.symbol == symbol
+                and order.type is OrderType.MARKET
+                and not tracked.is_cancelling
+            ):
                 total += tracked.remaining if order.side is Side.BUY else -tracked.remaining
         return total
 
@@ -299,7 +321,8 @@ class Desk:
             asset_class=security.asset_class if security else None,
             price=security.price if security and security.has_data else None,
             portfolio=self.portfolio,
-            open_orders=self._open.values(),
+            # What is being cancelled makes room now: liquidate closes in the same breath.
+            open_orders=[tracked for tracked in self._open.values() if not tracked.is_cancelling],
             warming_up=self.is_warming_up,
             halted="the run is stopping" if self.is_stopping else "",
         )

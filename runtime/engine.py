@@ -4,6 +4,7 @@ Market data, reports of the broker and notices of training come in as one list o
 strategy wants done goes out as one. Live and backtest differ only in who calls it.
 """
 
+import inspect
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -27,6 +28,9 @@ from runtime.strategy import Strategy
 from runtime.trading.orders import OrderUpdate
 
 EngineEvent = Event | OrderUpdate
+
+ENDLESS_ORDER_EVENTS = 2000
+"""More order events than this at one moment are a strategy that orders without end."""
 
 
 class EngineStatistics(msgspec.Struct, frozen=True):
@@ -54,6 +58,7 @@ class Engine:
         self._name = type(strategy).__name__
         self._events = self._slices = self._fills = 0
         self._foreign = self._malformed = self._gaps = 0
+        self._told = 0  # order events at this moment
         self._wake: int | None = None
         self._warm_since: int | None = None
 
@@ -80,7 +85,7 @@ class Engine:
         Raises:
             StrategyError: initialize raised, or added no symbol.
         """
-        self.desk.now_ns = now
+        self._move(now)
         self.strategy.bind(self.desk)
         self._call("initialize", self.strategy.initialize)
         self.desk.is_initializing = False
@@ -98,14 +103,13 @@ class Engine:
 
         Args:
             events: market data and reports, in order of arrival.
-            now: engine time, ns UTC; it must not go back.
+            now: engine time, ns UTC; an earlier one than before counts as that one.
 
         Raises:
             StrategyError: a callback of the strategy raised.
         """
-        desk = self.desk
-        desk.now_ns = now
-        lines = desk.lines
+        self._move(now)
+        lines = self.desk.lines
         out: list[MarketEvent | Gap] = []
         touched: dict[Symbol, None] = {}
         for event in events:
@@ -135,7 +139,8 @@ class Engine:
         Raises:
             StrategyError: a callback of the strategy raised.
         """
-        self.desk.now_ns = now
+        self._move(now)
+        now = self.desk.now_ns
         if self._wake is None or self._wake > now:
             return []
         out: list[MarketEvent | Gap] = []
@@ -146,12 +151,13 @@ class Engine:
                 self._tell_bars(line.security.symbol)
         wakes = (line.next_wake() for line in self.desk.lines.values())
         self._wake = min((wake for wake in wakes if wake is not None), default=None)
+        self._tell_orders()
         self._dispatch(out)
         return self._take_commands()
 
     def stop_orders(self) -> None:
-        """From here on every order is refused: the run is ending."""
-        self.desk.is_stopping = True
+        """From here on every order is refused, also what a callback that failed had asked for."""
+        self.desk.stop()
 
     def finish(self, now: int) -> list[Command]:
         """Call on_end_of_algorithm, the last callback of a run.
@@ -159,12 +165,18 @@ class Engine:
         Raises:
             StrategyError: it raised.
         """
-        self.desk.now_ns = now
+        self._move(now)
         self.stop_orders()
         self._call("on_end_of_algorithm", self.strategy.on_end_of_algorithm)
         return self._take_commands()
 
     # ---- steps -------------------------------------------------------------------------------
+
+    def _move(self, now: int) -> None:
+        """Time goes on or stands, even where the clock that tells it was set back."""
+        if now > self.desk.now_ns:
+            self.desk.now_ns = now
+            self._told = 0
 
     def _notice(self, event: EngineEvent, out: list[MarketEvent | Gap]) -> None:
         """Take what is not a price: a report, a gap, a change of the feed, a bad frame."""
@@ -199,6 +211,13 @@ class Engine:
         """Deliver order events; a handler may place orders, whose refusals are delivered too."""
         while self.desk.order_events:
             events, self.desk.order_events = self.desk.order_events, []
+            self._told += len(events)
+            if self._told > ENDLESS_ORDER_EVENTS:
+                raise StrategyError(
+                    f"{self._name} orders without end: more than {ENDLESS_ORDER_EVENTS} order "
+                    "events at one moment; does on_order_event answer each with a new order?",
+                    "on_order_event",
+                )
             for event in events:
                 self._call("on_order_event", self.strategy.on_order_event, event)
 
@@ -239,16 +258,36 @@ class Engine:
         try:
             callback(*args)
         except TidegateError as error:
-            raise StrategyError(f"{self._name}.{name}: {error}", name) from error
-        except Exception as error:  # a strategy may raise anything
-            raise StrategyError(f"{self._name}.{name} raised {describe(error)}", name) from error
+            where = _place(error, _file(callback))
+            raise StrategyError(f"{self._name}.{name}: {error}{where}", name) from error
+        except (Exception, SystemExit) as error:  # a strategy may raise anything
+            what = describe(error, _file(callback))
+            raise StrategyError(f"{self._name}.{name} raised {what}", name) from error
 
 
-def describe(error: BaseException) -> str:
-    """Say what was raised and where, in one line: "ValueError: no (momentum.py, line 12)"."""
-    frames = traceback.extract_tb(error.__traceback__)
-    text = str(error)
+def describe(error: BaseException, file: str = "") -> str:
+    """Say what was raised and where, in one line: "ValueError: no (momentum.py, line 12)".
+
+    The line is the innermost one of `file`, where the error passed through it: a mistake shows in
+    the author's line, not in the library that noticed it.
+    """
+    text = " ".join(str(error).split())
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    if not frames:
-        return what
-    return f"{what} ({frames[-1].filename.rpartition('/')[2]}, line {frames[-1].lineno})"
+    return what + _place(error, file)
+
+
+def _place(error: BaseException, file: str) -> str:
+    places = [
+        (frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    places = [place for place in places if place[0] == file] or places
+    if not places:
+        return ""
+    name, line = places[-1]
+    return f" ({name.rpartition('/')[2]}, line {line})"
+
+
+def _file(callback: Callable[..., object]) -> str:
+    """The file that a callback is written in, behind any decorator."""
+    code = getattr(inspect.unwrap(callback), "__code__", None)
+    return code.co_filename if code is not None else ""

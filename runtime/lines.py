@@ -1,24 +1,31 @@
 """One line per symbol: an event goes in, what on_data should see of it comes out.
 
 At Resolution.TICK the events themselves come out. At any other the symbol's trades and quotes
-become bars; bars that the feed sends ready-made are used only where no trades come.
+become bars; bars that the feed sends ready-made are used only where no trades come, quote bars
+only where no quotes come. Where nothing trades, quote bars are the history.
 """
 
 from collections.abc import Callable
 
 from feeds.events import SECOND, Bar, MarketEvent, Quote, QuoteBar, Trade
-from runtime.consolidate import BarConsolidator, QuoteConsolidator, TradeConsolidator
+from runtime.consolidate import (
+    BarConsolidator,
+    QuoteBarConsolidator,
+    QuoteConsolidator,
+    TradeConsolidator,
+)
 from runtime.errors import StrategyError
 from runtime.history import BarHistory, BarWindow, TickHistory, TickWindow
 from runtime.securities import Resolution, Security
 
 BarHandler = Callable[[Bar], None]
+INFINITY = float("inf")
 
 
 class SymbolLine:
     """The state of one subscribed symbol: prices, history, bars being built.
 
-    `ready_made` counts bars of the feed that were not used because trades come as well.
+    `ready_made` counts bars of the feed that were not used because trades, or quotes, come as well.
     """
 
     def __init__(self, security: Security, history: int) -> None:
@@ -29,11 +36,13 @@ class SymbolLine:
         self._tick_history = TickHistory(history)
         self._bar_history = BarHistory(history)
         self._authors: list[tuple[TradeConsolidator, BarConsolidator, BarHandler]] = []
-        self._trades = None if self._ticks else TradeConsolidator(security.symbol, self._span)
-        self._quotes = None if self._ticks else QuoteConsolidator(security.symbol, self._span)
-        self._bars = None if self._ticks else BarConsolidator(security.symbol, self._span)
+        symbol, span, ticks = security.symbol, self._span, self._ticks
+        self._trades = None if ticks else TradeConsolidator(symbol, span)
+        self._quotes = None if ticks else QuoteConsolidator(symbol, span)
+        self._bars = None if ticks else BarConsolidator(symbol, span)
+        self._quote_bars = None if ticks else QuoteBarConsolidator(symbol, span)
         self._due: list[tuple[BarHandler, Bar]] = []
-        self._has_trades = False
+        self._has_trades = self._has_quotes = False
 
     def consolidate(self, span_ns: int, handler: BarHandler) -> None:
         """Build bars of `span_ns` as well and hand them to `handler`."""
@@ -45,6 +54,10 @@ class SymbolLine:
     def take(self, event: MarketEvent, out: list[MarketEvent]) -> None:
         """Take one event; append what on_data should see to `out`."""
         if type(event) is Trade:
+            if not 0.0 < event.price < INFINITY:  # shown as it came, but no price to reckon with
+                if self._trades is None:
+                    out.append(event)
+                return
             self.security.on_trade(event)
             self._tick_history.append_trade(event)
             self._has_trades = True
@@ -59,41 +72,52 @@ class SymbolLine:
             self._tick_history.append_quote(event)
             if self._quotes is None:
                 out.append(event)
-            elif event.is_sane and (quote_bar := self._quotes.update(event)) is not None:
-                out.append(quote_bar)
+            elif event.is_sane:
+                self._has_quotes = True
+                if (quote_bar := self._quotes.update(event)) is not None:
+                    self._finished_quotes(quote_bar, out)
         elif type(event) is Bar:
             self._take_bar(event, out)
         elif type(event) is QuoteBar:
-            self.security.on_quote_bar(event)
-            out.append(event)
+            self._take_quote_bar(event, out)
 
     def _take_bar(self, bar: Bar, out: list[MarketEvent]) -> None:
         if self._has_trades:
             self.ready_made += 1
             return
         self.security.on_bar(bar)
-        if self._bars is None or bar.span >= self._span or self._span % bar.span:
+        if self._bars is None or bar.span >= self._span or not _fits(bar, self._span):
             self._finished(bar, out)
-        else:
-            longer = self._bars.update(bar)
-            if longer is not None:
-                self._finished(longer, out)
+        elif (longer := self._bars.update(bar)) is not None:
+            self._finished(longer, out)
         for _, bars, handler in self._authors:
-            if bars.span_ns % bar.span:
+            if not _fits(bar, bars.span_ns):
                 raise StrategyError(
-                    f"consolidate({bar.symbol}): the feed sends bars of {bar.span / SECOND:g} s, "
-                    f"{bars.span_ns / SECOND:g} s is not a multiple of that",
+                    f"consolidate({bar.symbol}): the feed sends bars of {bar.span / SECOND:g} s "
+                    f"that start {bar.time % bar.span / SECOND:g} s past a whole one, they do not "
+                    f"fill bars of {bars.span_ns / SECOND:g} s",
                     "consolidate",
                 )
             self._due_bar(handler, bars.update(bar))
+
+    def _take_quote_bar(self, bar: QuoteBar, out: list[MarketEvent]) -> None:
+        if self._has_quotes:
+            self.ready_made += 1
+            return
+        self.security.on_quote_bar(bar)
+        if self._quote_bars is None or bar.span >= self._span or not _fits(bar, self._span):
+            self._finished_quotes(bar, out)
+        elif (longer := self._quote_bars.update(bar)) is not None:
+            self._finished_quotes(longer, out)
 
     def scan(self, now: int, out: list[MarketEvent]) -> None:
         """Close the bars that ended at `now` or before."""
         for consolidator in (self._trades, self._bars):
             if consolidator is not None and (bar := consolidator.scan(now)) is not None:
                 self._finished(bar, out)
-        if self._quotes is not None and (quote_bar := self._quotes.scan(now)) is not None:
-            out.append(quote_bar)
+        for quoted in (self._quotes, self._quote_bars):
+            if quoted is not None and (quote_bar := quoted.scan(now)) is not None:
+                self._finished_quotes(quote_bar, out)
         for trades, bars, handler in self._authors:
             self._due_bar(handler, trades.scan(now) or bars.scan(now))
 
@@ -101,7 +125,7 @@ class SymbolLine:
         """Return when the first open bar ends, ns UTC, or None while none is open."""
         wakes = [
             consolidator.next_wake
-            for consolidator in (self._trades, self._quotes, self._bars)
+            for consolidator in (self._trades, self._quotes, self._bars, self._quote_bars)
             if consolidator is not None
         ]
         for trades, bars, _ in self._authors:
@@ -118,8 +142,16 @@ class SymbolLine:
         if not self._ticks:
             return self._bar_history.last(count)
         trades = self._tick_history.last().trades
-        price = trades.price[-count:]
-        return BarWindow(trades.time[-count:], price, price, price, price, trades.size[-count:])
+        newest = slice(max(0, len(trades) - max(0, count)), None)
+        price = trades.price[newest]
+        return BarWindow(
+            trades.time[newest],
+            price,
+            price.copy(),
+            price.copy(),
+            price.copy(),
+            trades.size[newest],
+        )
 
     def tick_window(self, count: int) -> TickWindow:
         """Return the newest `count` trades and quotes."""
@@ -129,6 +161,16 @@ class SymbolLine:
         self._bar_history.append(bar)
         out.append(bar)
 
+    def _finished_quotes(self, bar: QuoteBar, out: list[MarketEvent]) -> None:
+        if not self.security.has_traded:
+            self._bar_history.append(bar)
+        out.append(bar)
+
     def _due_bar(self, handler: BarHandler, bar: Bar | None) -> None:
         if bar is not None:
             self._due.append((handler, bar))
+
+
+def _fits(bar: Bar | QuoteBar, span_ns: int) -> bool:
+    """Whether bars like this one fill a longer span, which starts at multiples of itself."""
+    return not span_ns % bar.span and not bar.time % bar.span

@@ -27,8 +27,6 @@ from runtime.trading.broker import Broker
 from runtime.training.manager import TrainingManager
 from runtime.training.updates import TrainingStatistics
 
-ENDLESS_ROUNDS = 1000
-
 
 class Outcome(msgspec.Struct, frozen=True):
     """How a run ended, and its books: money in the account's currency, exact decimals as text.
@@ -105,6 +103,7 @@ class LiveRun:
         self._reason = ""
         self._failure: TidegateError | None = None
         self._is_ending = False
+        self._is_due = False  # a bar's time has come without data
         self._trained = False
         self._cash_at_start = engine.desk.portfolio.equity
 
@@ -116,26 +115,18 @@ class LiveRun:
         Whatever ends it, orders stop first, then the strategy says goodbye, then training ends.
         Cancelling this call skips the goodbye and leaves no task behind.
         """
-        left: tuple[str, ...] = ()
         async with anyio.create_task_group() as tasks:
             for helper in (self._listen, self._lag.run, self._report, self.training.run):
                 tasks.start_soon(self._guard, helper)
             tasks.start_soon(self._guard, self.broker.run)
             await anyio.lowlevel.checkpoint()
-            if await self._begin():
-                tasks.start_soon(self._guard, self._read)
-                if not isinstance(self.clock, VirtualClock):
-                    tasks.start_soon(self._guard, self._dispatch)
-                    tasks.start_soon(self._guard, self._keep_time)
-                with anyio.move_on_after(duration) as limit:
-                    await self._stop.wait()
-                if limit.cancelled_caught:
-                    self.stop(f"the duration of {duration:g} s is over")
+            if self._begin():
+                await self._take_data(duration)
             self._is_ending = True
             with self._ending:
-                left = await self._end()
+                await self._end()
             tasks.cancel_scope.cancel()
-        return self._outcome(left)
+        return self._outcome()
 
     def stop(self, reason: str, failure: TidegateError | None = None) -> None:
         """Ask the run to end in order; the first reason stands."""
@@ -145,16 +136,31 @@ class LiveRun:
 
     # ---- beginning and end -------------------------------------------------------------------
 
-    async def _begin(self) -> bool:
+    def _begin(self) -> bool:
         """Call initialize; whether the run goes on."""
+        now = self.clock.now()
         try:
-            self._carry_out(self.engine.start(self.clock.now()), self.clock.now())
-            await self._hold_for_training()
+            commands = self.engine.start(now)
+            self._cash_at_start = self.engine.desk.portfolio.equity  # as initialize has set it
+            self._carry_out(commands, now)
         except TidegateError as error:
             self.stop(str(error), error)
         return not self._stop.is_set()
 
-    async def _end(self) -> tuple[str, ...]:
+    async def _take_data(self, duration: float | None) -> None:
+        """Let data flow until something asks for the end; after that no slice is dispatched."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._guard, self._read)
+            if not isinstance(self.clock, VirtualClock):
+                tasks.start_soon(self._guard, self._dispatch)
+                tasks.start_soon(self._guard, self._keep_time)
+            with anyio.move_on_after(duration) as limit:
+                await self._stop.wait()
+            if limit.cancelled_caught:
+                self.stop(f"the duration of {duration:g} s is over")
+            tasks.cancel_scope.cancel()
+
+    async def _end(self) -> None:
         """End in order: no new orders, cancel the open ones, goodbye, training out."""
         self.log.info("stopping", reason=self._reason)
         now = self.clock.now()
@@ -168,7 +174,7 @@ class LiveRun:
         except TidegateError as error:
             self._failure = self._failure or error
             self.log.error("the end was not clean", error=str(error))
-        return await self.training.close(round(self.settings.stop_grace_seconds * SECOND))
+        await self.training.close(round(self.settings.stop_grace_seconds * SECOND))
 
     async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
         """Run one part of the run; its failure ends the run with one sentence, not with a group."""
@@ -179,18 +185,19 @@ class LiveRun:
                 self.log.debug("traceback", exc_info=error)
             self.stop(str(error), error)
 
-    def _outcome(self, left: tuple[str, ...]) -> Outcome:
+    def _outcome(self) -> Outcome:
         portfolio = self.engine.desk.portfolio
+        training = self.training.statistics()
         return Outcome(
             reason=self._reason,
             failure=self._failure,
             engine=self.engine.statistics(),
             feed=self.feed.statistics(),
-            training=self.training.statistics(),
+            training=training,
             equity=f"{portfolio.equity:.2f}",
             profit=f"{portfolio.equity - self._cash_at_start:.2f}",
             fees=f"{portfolio.fees:.2f}",
-            left_running=left,
+            left_running=training.abandoned,
         )
 
     # ---- data in -----------------------------------------------------------------------------
@@ -198,6 +205,7 @@ class LiveRun:
     async def _read(self) -> None:
         """Let the feed push batches until its data ends."""
         is_tape = isinstance(self.clock, VirtualClock)
+        await self._hold_for_training()
         await self.feed.run(
             self.engine.subscriptions, self._deliver_tape if is_tape else self._deliver
         )
@@ -219,7 +227,7 @@ class LiveRun:
 
     async def _dispatch(self) -> None:
         """Make a slice of whatever has arrived, again and again."""
-        while True:
+        while not self._stop.is_set():
             await self._wake.wait()
             self._wake = anyio.Event()
             events = self._pending.take()
@@ -229,7 +237,8 @@ class LiveRun:
                 self._step(events, now)
                 self._latency.add(max(0, now - _received(events)) / 1e6)
             self._carry_out(self._timed("on_data", self.engine.advance, now), now)
-            if self.engine.next_wake() != wake:
+            if self._is_due or self.engine.next_wake() != wake:
+                self._is_due = False
                 self._rearm.set()
             self._room.set()
             # The reader and the timers get their turn however full the socket is.
@@ -243,25 +252,38 @@ class LiveRun:
             with anyio.move_on_after(left) as due:
                 await self._rearm.wait()
             if due.cancelled_caught:
+                # The dispatcher rearms in any case: a clock that was set back is asked again.
+                self._is_due = True
                 self._wake.set()
                 await self._rearm.wait()
             self._rearm = anyio.Event()
 
     async def _deliver_tape(self, batch: Sequence[Event]) -> None:
-        """Take one moment of a tape: first what was due before it, then the moment itself."""
+        """Take one moment of a tape: what was due before it, the moment, what it has completed."""
         clock = self.clock
         assert isinstance(clock, VirtualClock)  # noqa: S101  # _read chose this way by it
         now = max([clock.now(), *(due(e) for e in batch if isinstance(e, MarketEvent))])
-        while (wake := self.engine.next_wake()) is not None and wake <= now:
-            clock.advance_to(wake)
-            self._carry_out(self._timed("on_data", self.engine.advance, wake), wake)
-            await self._hold_for_training()
+        await self._catch_up(clock, now)
         clock.advance_to(now)
         self._step(batch, now)
         await self._hold_for_training()
+        await self._catch_up(clock, now)
+
+    async def _catch_up(self, clock: VirtualClock, until: int) -> None:
+        """Close each bar that ends by `until`, at its own end."""
+        while (wake := self.engine.next_wake()) is not None and wake <= until:
+            clock.advance_to(wake)
+            now = clock.now()  # later than `wake` where a tick came late for its bar
+            self._carry_out(self._timed("on_data", self.engine.advance, now), now)
+            await self._hold_for_training()
 
     async def _hold_for_training(self) -> None:
-        """Flat out, hold the tape until the jobs it asked for are done, as a backtest would."""
+        """Flat out, hold the tape until the jobs it asked for are done, as a backtest would.
+
+        Once the run is to end, hold it for good: the end cancels whoever waits here.
+        """
+        if self._stop.is_set():
+            await anyio.sleep_forever()
         if self._trained and self.feed.lockstep:
             await self.training.idle()
         self._trained = False
@@ -290,7 +312,7 @@ class LiveRun:
 
     def _carry_out(self, commands: list[Command], now: int) -> None:
         """Do what the engine asks, and tell it what came of it, until nothing more comes."""
-        for _ in range(ENDLESS_ROUNDS):
+        while True:
             for command in commands:
                 match command:
                     case Submit(approved):
@@ -308,10 +330,6 @@ class LiveRun:
             if not reports:
                 return
             commands = self.engine.process(reports, now)
-        raise StrategyError(
-            f"on_order_event has answered {ENDLESS_ROUNDS} fills in a row with new orders",
-            "on_order_event",
-        )
 
     # ---- what others see ---------------------------------------------------------------------
 

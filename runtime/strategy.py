@@ -251,7 +251,8 @@ class Strategy:
     def set_holdings(self, symbol: str, weight: float, tag: str = "") -> OrderTicket | None:
         """Order what is missing to hold `weight` (-1 to 1) of the equity in a symbol.
 
-        Open orders of the symbol count as filled. None when nothing is missing.
+        Its open market orders count as filled, its limit orders don't. None when nothing is
+        missing.
         """
         return self._door.target(Symbol(symbol), weight, tag)
 
