@@ -121,6 +121,7 @@ def feed(
     credentials: Credentials = CREDENTIALS,
     codec: Codec = Codec.MSGPACK,
     settings: ConnectionSettings = HASTY,
+    random: Random | None = None,
 ) -> AlpacaFeed:
     return AlpacaFeed(
         url,
@@ -128,7 +129,7 @@ def feed(
         credentials.secret,
         codec=codec,
         settings=settings,
-        random=Random(7),
+        random=random or Random(7),
     )
 
 
