@@ -9,7 +9,7 @@ import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
@@ -196,6 +196,7 @@ def _main(
 def main() -> NoReturn:
     """Run the command line; the only place that turns errors into exit codes."""
     hold_back()
+    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop_before_start)
     try:
@@ -253,6 +254,11 @@ def _run(
 def _stop_before_start(_: int, __: object) -> NoReturn:
     """SIGTERM or Ctrl-C before the loop listens: nothing has begun, so the stop is clean."""
     sys.exit(0)  # an author's `except Exception` does not hold it up
+
+
+def _nowhere() -> TextIO:
+    """Stand in for a stream that was closed before we began, which Python leaves as None."""
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def _flush_stdout() -> None:
