@@ -204,11 +204,13 @@ class LiveRun:
 
     async def _read(self) -> None:
         """Let the feed push batches until its data ends."""
-        is_tape = isinstance(self.clock, VirtualClock)
+        clock = self.clock
         await self._hold_for_training()
-        await self.feed.run(
-            self.engine.subscriptions, self._deliver_tape if is_tape else self._deliver
-        )
+        if isinstance(clock, VirtualClock):
+            await self.feed.run(self.engine.subscriptions, self._deliver_tape)
+            await self._catch_up(clock, clock.now() + 1)
+        else:
+            await self.feed.run(self.engine.subscriptions, self._deliver)
         while len(self._pending):  # what the venue sent last still counts
             self._room = anyio.Event()
             await self._room.wait()
@@ -259,7 +261,11 @@ class LiveRun:
             self._rearm = anyio.Event()
 
     async def _deliver_tape(self, batch: Sequence[Event]) -> None:
-        """Take one moment of a tape: what was due before it, the moment, what it has completed."""
+        """Take a batch of a tape, after the bars that ended before it.
+
+        A bar that ends with it waits for the next moment: more of this one may come, such as the
+        last second of a minute.
+        """
         clock = self.clock
         assert isinstance(clock, VirtualClock)  # noqa: S101  # _read chose this way by it
         now = max([clock.now(), *(due(e) for e in batch if isinstance(e, MarketEvent))])
@@ -267,11 +273,10 @@ class LiveRun:
         clock.advance_to(now)
         self._step(batch, now)
         await self._hold_for_training()
-        await self._catch_up(clock, now)
 
-    async def _catch_up(self, clock: VirtualClock, until: int) -> None:
-        """Close each bar that ends by `until`, at its own end."""
-        while (wake := self.engine.next_wake()) is not None and wake <= until:
+    async def _catch_up(self, clock: VirtualClock, before: int) -> None:
+        """Close each bar that ended before `before`, at its own end."""
+        while (wake := self.engine.next_wake()) is not None and wake < before:
             clock.advance_to(wake)
             now = clock.now()  # later than `wake` where a tick came late for its bar
             self._carry_out(self._timed("on_data", self.engine.advance, now), now)
