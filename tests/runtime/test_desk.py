@@ -1,0 +1,401 @@
+"""What a strategy asks of its desk: orders that are refused with a reason, or become commands."""
+
+import math
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feeds.base import Subscription
+from feeds.events import AssetClass, Symbol
+from runtime.commands import CancelOrder, Command, Log, Submit
+from runtime.desk import Desk
+from runtime.errors import StrategyError
+from runtime.securities import Resolution
+from runtime.testing import run_on_events
+from runtime.trading.orders import (
+    Fill,
+    OrderState,
+    OrderTicket,
+    OrderType,
+    OrderUpdate,
+    UpdateKind,
+)
+from runtime.trading.portfolio import Portfolio
+from runtime.trading.risk import RiskGate, lot_size, standard_checks
+from runtime.training.control import TrainingControl
+from tests.stories.market import BTC, SPY, T0, Recorder, moments, once, quote, trade
+
+NO_FEE = {"fee_bps": 0.0}
+
+
+def no_statistics() -> object:
+    raise AssertionError("nobody asks")
+
+
+def desk(cash: Decimal = Decimal(100_000), *, short: bool = True) -> Desk:
+    made = Desk(
+        run_id="r",
+        portfolio=Portfolio(cash),
+        gate=RiskGate(
+            standard_checks(short=frozenset({AssetClass.EQUITY}) if short else frozenset())
+        ),
+        training=TrainingControl(lambda: True, no_statistics),  # type: ignore[arg-type]  # unused
+        parameters={},
+        time_zone="America/New_York",
+        history=100,
+    )
+    made.now_ns = T0
+    made.add(SPY, AssetClass.EQUITY, Resolution.TICK)
+    made.add(BTC, AssetClass.CRYPTO, Resolution.TICK)
+    made.is_initializing = False
+    return made
+
+
+def price(target: Desk, value: float, symbol: Symbol = SPY) -> None:
+    target.lines[symbol].take(trade(0, value, symbol=symbol), [])
+    target.portfolio.mark(symbol, value)
+
+
+def sent(target: Desk) -> list[Command]:
+    return [command for command in target.commands if not isinstance(command, Log)]
+
+
+def fill(target: Desk, ticket: OrderTicket, quantity: Decimal | None = None) -> None:
+    """Let an order fill at the last price, whole or in part, without a fee."""
+    order = ticket.order
+    number = f"{order.id}-{ticket.quantity_filled}"
+    amount = quantity or order.quantity
+    at = Decimal(str(target.securities[order.symbol].price))
+    done = Fill(number, order.id, order.symbol, order.side, amount, at, Decimal(0), T0)
+    target.apply(OrderUpdate(order.id, UpdateKind.FILL, T0, done))
+
+
+def held(target: Desk, quantity: int, symbol: Symbol = SPY) -> None:
+    fill(target, target.order(symbol, Decimal(quantity), OrderType.MARKET, None, ""))
+    target.commands.clear()
+    target.order_events.clear()
+
+
+# ---- refused ---------------------------------------------------------------------------------
+
+WRONG = {
+    "0": "more than 0",
+    "-0": "more than 0",
+    "NaN": "the quantity is NaN",
+    "-NaN": "the quantity is NaN",
+    "sNaN": "the quantity is sNaN",
+    "Infinity": "the quantity is Infinity",
+    "-Infinity": "the quantity is Infinity",
+    "1E+30": "at most 1000000000000000",
+    "0.5": "not a multiple of 1",
+}
+
+
+@pytest.mark.parametrize(("quantity", "reason"), WRONG.items())
+def test_a_quantity_that_is_none_is_refused_with_its_reason(quantity: str, reason: str) -> None:
+    target = desk()
+    price(target, 100.0)
+    ticket = target.order(SPY, Decimal(quantity), OrderType.MARKET, None, "")
+    assert ticket.status is OrderState.REJECTED
+    assert reason in ticket.reason
+    assert sent(target) == []
+    (event,) = target.order_events
+    assert (event.status, event.message) == (OrderState.REJECTED, ticket.reason)
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "NaN", "Infinity", "1E+30"])
+def test_a_limit_that_is_none_is_refused(limit: str) -> None:
+    target = desk()
+    price(target, 100.0)
+    ticket = target.order(SPY, Decimal(1), OrderType.LIMIT, Decimal(limit), "")
+    assert "the limit price is" in ticket.reason
+    assert sent(target) == []
+
+
+def test_an_unknown_symbol_is_refused() -> None:
+    target = desk()
+    ticket = target.order(Symbol("QQQ"), Decimal(1), OrderType.MARKET, None, "")
+    assert ticket.reason == "QQQ is unknown: add it in initialize"
+    assert sent(target) == []
+
+
+def test_without_a_price_nothing_is_ordered() -> None:
+    target = desk()
+    assert "no price yet" in target.order(SPY, Decimal(1), OrderType.MARKET, None, "").reason
+    assert target.target(SPY, 1.0, "") is None
+    assert sent(target) == []
+
+
+def test_after_the_stop_everything_is_refused_and_the_unsent_is_taken_back() -> None:
+    target = desk()
+    price(target, 100.0)
+    early = target.order(SPY, Decimal(1), OrderType.MARKET, None, "")
+    target.stop()
+    late = target.order(SPY, Decimal(1), OrderType.MARKET, None, "")
+    assert early.status is late.status is OrderState.REJECTED
+    assert "not sent" in early.reason
+    assert "stopping" in late.reason
+    assert sent(target) == []
+    assert target.open_orders == []
+
+
+@given(
+    quantity=st.floats() | st.integers(-(10**20), 10**20) | st.decimals(allow_nan=False),
+    limit=st.none() | st.floats(),
+    last=st.floats(),
+)
+def test_only_sane_orders_leave(
+    quantity: float | Decimal, limit: float | None, last: float
+) -> None:
+    target = desk()
+    price(target, last)
+    kind = OrderType.MARKET if limit is None else OrderType.LIMIT
+    at = None if limit is None else Decimal(str(limit))
+    ticket = target.order(SPY, Decimal(str(quantity)), kind, at, "")
+    if not sent(target):
+        assert ticket.status is OrderState.REJECTED
+        assert ticket.reason
+        return
+    (command,) = sent(target)
+    assert isinstance(command, Submit)
+    order = command.approved.order
+    assert order.quantity.is_finite()
+    assert order.quantity >= 1
+    assert 0 < last < math.inf
+    assert order.limit_price is None or order.limit_price > 0
+
+
+# ---- set_holdings ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("weight", "last", "expected"),
+    [
+        (1.0, 100.0, "997"),  # a quarter of a percent stays free
+        (0.5, 100.0, "498"),
+        (-0.5, 100.0, "-498"),  # towards zero on both sides
+        (1.0, 99_000.0, "1"),
+        (1.0, 99_800.0, None),  # less than a share
+        (0.0, 100.0, None),
+        (0.001, 100.0, None),  # less than a thousandth of the equity is not worth an order
+        (0.0021, 100.0, "2"),
+    ],
+)
+def test_set_holdings_orders_the_weight_in_whole_lots(
+    weight: float, last: float, expected: str | None
+) -> None:
+    target = desk()
+    price(target, last)
+    ticket = target.target(SPY, weight, "")
+    assert (None if ticket is None else str(ticket.order.signed_quantity)) == expected
+
+
+def test_set_holdings_counts_what_is_held_and_what_is_on_the_way() -> None:
+    target = desk()
+    price(target, 100.0)
+    first = target.target(SPY, 0.5, "")
+    assert first is not None
+    assert target.target(SPY, 0.5, "") is None
+    fill(target, first, Decimal(100))
+    assert target.target(SPY, 0.5, "") is None
+    more = target.target(SPY, 0.6, "")
+    assert more is not None
+    assert more.order.signed_quantity == 598 - 498
+    fill(target, first, Decimal(398))
+    back = target.target(SPY, 0.0, "")
+    assert back is not None
+    assert back.order.signed_quantity == -598
+
+
+def test_set_holdings_does_not_count_limit_orders() -> None:
+    """A take-profit far away must not double the position, nor a low bid turn it short."""
+    target = desk()
+    price(target, 100.0)
+    held(target, 997)
+    target.order(SPY, Decimal(-997), OrderType.LIMIT, Decimal(150), "")
+    assert target.target(SPY, 1.0, "") is None
+    flat = desk()
+    price(flat, 100.0)
+    flat.order(SPY, Decimal(10), OrderType.LIMIT, Decimal(50), "")
+    assert flat.target(SPY, 0.0, "") is None
+
+
+@pytest.mark.parametrize("weight", [math.nan, math.inf, -math.inf])
+def test_a_weight_must_be_finite(weight: float) -> None:
+    target = desk()
+    price(target, 100.0)
+    with pytest.raises(StrategyError, match="a finite weight is needed"):
+        target.target(SPY, weight, "")
+
+
+@pytest.mark.parametrize("last", [math.nan, 0.0, -1.0, math.inf])
+def test_set_holdings_without_a_sane_price_does_nothing(last: float) -> None:
+    target = desk()
+    target.securities[SPY].price = last
+    target.securities[SPY].updated = 1
+    assert target.target(SPY, 1.0, "") is None
+    assert sent(target) == []
+
+
+@given(
+    weight=st.floats(-1.0, 1.0),
+    last=st.floats(0.01, 1e6),
+    cash=st.integers(0, 10**7),
+    symbol=st.sampled_from([SPY, BTC]),
+)
+def test_set_holdings_never_asks_for_more_than_the_weight(
+    weight: float, last: float, cash: int, symbol: Symbol
+) -> None:
+    target = desk(Decimal(cash))
+    price(target, last, symbol)
+    ticket = target.target(symbol, weight, "")
+    if ticket is None:
+        return
+    amount = ticket.order.signed_quantity
+    worth = amount * Decimal(str(last))
+    assert not amount % lot_size(target.securities[symbol].asset_class)
+    assert abs(worth) <= abs(Decimal(str(weight))) * cash
+    assert (worth > 0) == (weight > 0)
+    if weight > 0:
+        assert ticket.status is OrderState.SUBMITTED, ticket.reason
+
+
+# ---- liquidate -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_liquidate_cancels_limits_and_closes_what_is_held(short: bool) -> None:
+    """Also where the symbol may not be sold short: the cancelled limit doesn't stand in the way."""
+    target = desk(short=short)
+    price(target, 100.0)
+    held(target, 10)
+    limit = target.order(SPY, Decimal(-10), OrderType.LIMIT, Decimal(150), "")
+    target.commands.clear()
+    (ticket,) = target.liquidate(SPY, "out")
+    assert limit.status is OrderState.CANCEL_PENDING
+    assert (str(ticket.order.signed_quantity), ticket.tag) == ("-10", "out")
+    cancel, close = sent(target)
+    assert isinstance(cancel, CancelOrder)
+    assert isinstance(close, Submit)
+
+
+def test_liquidate_counts_what_is_on_the_way_and_does_not_close_twice() -> None:
+    target = desk()
+    price(target, 100.0)
+    assert target.liquidate(None, "") == []
+    held(target, 10)
+    target.order(SPY, Decimal(5), OrderType.MARKET, None, "")
+    (ticket,) = target.liquidate(None, "")
+    assert ticket.order.signed_quantity == -15
+    assert target.liquidate(None, "") == []
+
+
+def test_liquidate_one_symbol_leaves_the_others() -> None:
+    target = desk(Decimal(10**6))
+    price(target, 100.0)
+    price(target, 50_000.0, BTC)
+    held(target, 10)
+    held(target, 1, BTC)
+    (ticket,) = target.liquidate(BTC, "")
+    assert ticket.symbol == BTC
+
+
+# ---- the rest --------------------------------------------------------------------------------
+
+
+def test_each_symbol_is_subscribed_once() -> None:
+    target = desk()
+    assert target.subscriptions == [
+        Subscription(SPY, AssetClass.EQUITY),
+        Subscription(BTC, AssetClass.CRYPTO),
+    ]
+    target.is_initializing = True
+    assert target.add(SPY, AssetClass.EQUITY, Resolution.TICK) is target.securities[SPY]
+    assert len(target.subscriptions) == 2
+
+
+@pytest.mark.parametrize("zone", ["Mars/Base", "../etc/passwd", "", "\0"])
+def test_a_zone_must_exist(zone: str) -> None:
+    with pytest.raises(StrategyError, match="an IANA name such as UTC is needed"):
+        desk().set_time_zone(zone)
+
+
+def test_time_is_in_the_zone_that_was_set() -> None:
+    target = desk()
+    assert str(target.time) == "2024-01-01 19:00:00-05:00"
+    target.set_time_zone("Asia/Tokyo")
+    assert str(target.time) == "2024-01-02 09:00:00+09:00"
+
+
+@pytest.mark.parametrize("ask", [Desk.history, Desk.tick_history])
+def test_history_of_a_stranger_names_what_was_added(ask: Callable[..., object]) -> None:
+    with pytest.raises(StrategyError, match=r"QQQ was not added .*\(added: SPY, BTC/USD\)"):
+        ask(desk(), Symbol("QQQ"), 1)
+
+
+def test_a_report_on_an_unknown_order_is_logged_and_changes_nothing() -> None:
+    target = desk()
+    target.apply(OrderUpdate("x", UpdateKind.ACCEPTED, T0))  # type: ignore[arg-type]  # any text
+    (line,) = target.commands
+    assert isinstance(line, Log)
+    assert line.event == "report on an unknown order"
+    assert target.order_events == []
+
+
+def test_a_log_field_named_event_does_not_hide_the_message() -> None:
+    target = desk()
+    target.log("info", "said", {"event": "x"})
+    assert target.commands == [Log("info", "said", {"event_": "x"})]
+
+
+# ---- through the whole engine ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quantity", [0, -0.0, math.nan, math.inf, -math.inf, 1e30, 0.5])
+async def test_no_wrong_order_reaches_the_broker(quantity: float) -> None:
+    strategy = Recorder(act=once(lambda s: s.market_order(s.symbol, quantity)))
+    outcome = await run_on_events(strategy, moments(quote(1), quote(2)))
+    assert outcome.failure is None
+    (event,) = strategy.order_events
+    assert event.status is OrderState.REJECTED
+    assert outcome.equity == "100000.00"
+
+
+async def test_an_order_fills_in_parts_as_the_quotes_show_size() -> None:
+    strategy = Recorder(act=once(lambda s: s.market_order(s.symbol, 10)))
+    await run_on_events(
+        strategy, moments(*(quote(n, size=4.0) for n in range(1, 5))), trading=NO_FEE
+    )
+    parts = [
+        (e.status, int(e.fill_quantity), int(e.filled_quantity)) for e in strategy.order_events
+    ]
+    assert parts == [
+        (OrderState.ACCEPTED, 0, 0),
+        (OrderState.PARTIALLY_FILLED, 4, 4),
+        (OrderState.PARTIALLY_FILLED, 4, 8),
+        (OrderState.FILLED, 2, 10),
+    ]
+    assert strategy.portfolio[SPY].quantity == 10
+    assert strategy.portfolio[SPY].average_price == 101
+
+
+async def test_liquidate_in_a_run_ends_flat_with_no_order_left() -> None:
+    def act(strategy: Recorder, _: object) -> None:
+        match len(strategy.slices):
+            case 1:
+                strategy.market_order(BTC, 1)
+            case 2:
+                strategy.limit_order(BTC, -1, 200)
+            case 3:
+                strategy.liquidate()
+
+    strategy = Recorder(BTC, act=act)
+    tape = moments(*(quote(n, symbol=BTC) for n in range(1, 6)))
+    outcome = await run_on_events(strategy, tape, trading=NO_FEE)
+    assert outcome.failure is None
+    assert not strategy.portfolio.invested
+    assert [e.status for e in strategy.order_events].count(OrderState.CANCELLED) == 1
+    assert outcome.profit == "-2.00"  # bought at 101, sold at 99
