@@ -91,6 +91,28 @@ class Source(Protocol):
         ...
 
 
+class Market(Protocol):
+    """A market that is told how far to play: recorded or made up. Times are ns UTC."""
+
+    @property
+    def start(self) -> int | None:
+        """The time of its first event; None where it begins at the present."""
+        ...
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing will ever follow."""
+        ...
+
+    def subscribe(self, symbol: Symbol, asset_class: AssetClass, now: int) -> bool:
+        """Have this symbol in the market from now on; False where it is not to be had."""
+        ...
+
+    def advance(self, until: int) -> Sequence[MarketEvent]:
+        """Return what happened since the last call, up to `until`, in order."""
+        ...
+
+
 Deliver = Callable[[Sequence[Event]], Awaitable[None]]
 """Takes one batch; a slow taker pushes back on the feed by not returning."""
 

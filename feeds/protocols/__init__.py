@@ -1,0 +1,1 @@
+"""One venue each: bytes in, events and bytes out, no socket."""

@@ -21,11 +21,13 @@ from anyio.abc import ByteReceiveStream, Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 from msgspec import Struct
 
+from feeds.base import Market
 from feeds.connection import only
 from feeds.errors import ConfigError, FeedError, TidegateError
 from feeds.events import AssetClass, MarketEvent, Symbol
+from feeds.venue.bars import MinuteBars
 from feeds.venue.protocol import Credentials
-from feeds.venue.server import Market, serve
+from feeds.venue.server import serve
 
 START_TIMEOUT = 10.0
 STOP_TIMEOUT = 2.0
@@ -208,10 +210,10 @@ class _RecordedMarket:
 
 def _market(options: VenueOptions) -> Market:
     if options.data:
-        return _RecordedMarket(options.data)
+        return MinuteBars(_RecordedMarket(options.data))
     from feeds.market import SyntheticMarket  # noqa: PLC0415 - numpy, only where it is needed
 
-    return SyntheticMarket(options.seed, options.rate)
+    return MinuteBars(SyntheticMarket(options.seed, options.rate))
 
 
 async def serve_until_signal(

@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from http import HTTPStatus
-from typing import Protocol
 
 import anyio
 import anyio.lowlevel
@@ -21,6 +20,7 @@ from websockets.asyncio.server import serve as listen
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from feeds.base import Market
 from feeds.errors import ConfigError
 from feeds.events import SECOND, AssetClass, MarketEvent, Symbol
 from feeds.venue.protocol import (
@@ -44,28 +44,6 @@ GRACE = 5.0  # seconds that a client cut as too slow has to read why
 CLOSE_TIMEOUT = 2.0
 
 _log = logging.getLogger("feeds.venue")
-
-
-class Market(Protocol):
-    """What the venue plays: recorded or made up. Times are ns UTC."""
-
-    @property
-    def start(self) -> int | None:
-        """The time of its first event; None where it begins at the present."""
-        ...
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether nothing will ever follow."""
-        ...
-
-    def subscribe(self, symbol: Symbol, asset_class: AssetClass, now: int) -> bool:
-        """Have this symbol in the market from now on; False where it is not to be had."""
-        ...
-
-    def advance(self, until: int) -> Sequence[MarketEvent]:
-        """Return what happened since the last call, up to `until`, in order."""
-        ...
 
 
 class VenueStatistics(Struct, frozen=True):

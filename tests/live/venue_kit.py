@@ -11,13 +11,13 @@ from typing import Any
 import anyio
 from anyio.abc import ByteReceiveStream
 
-from feeds.base import Subscription
+from feeds.base import Market, Subscription
 from feeds.connection import ConnectionSettings
 from feeds.events import SECOND, Aggressor, AssetClass, Event, FeedState, Status, Symbol, Trade
 from feeds.protocols.alpaca import Codec
 from feeds.stream import AlpacaFeed
 from feeds.venue.protocol import Credentials
-from feeds.venue.server import Market, Venue, serve
+from feeds.venue.server import Venue, serve
 
 BTC, AAPL = Symbol("BTC/USD"), Symbol("AAPL")
 WANTED = [Subscription(BTC, AssetClass.CRYPTO)]

@@ -1,0 +1,96 @@
+"""A market that also has minute bars: its own trades, folded, each sent when its minute is over.
+
+A symbol whose tape holds ready-made bars keeps those. A minute without a trade has no bar, and the
+minute that a tape breaks off in has none either. A late trade counts for the minute it arrives in.
+"""
+
+from collections.abc import Sequence
+
+from feeds.base import Market
+from feeds.events import MINUTE, AssetClass, Bar, MarketEvent, Symbol, Trade
+
+
+class _Open:
+    """The bar of a minute that is still going on."""
+
+    __slots__ = ("close", "end", "high", "low", "open", "volume")
+
+    def __init__(self, trade: Trade, minute: int) -> None:
+        self.end = minute + MINUTE
+        self.open = self.high = self.low = self.close = trade.price
+        self.volume = trade.size
+
+    def fold(self, trade: Trade) -> None:
+        self.high, self.low = max(self.high, trade.price), min(self.low, trade.price)
+        self.close = trade.price
+        self.volume += trade.size
+
+
+class MinuteBars:
+    """Wraps a market; what it adds are `Bar`s of 60 seconds, in their place in time."""
+
+    def __init__(self, market: Market) -> None:
+        self._market = market
+        self._open: dict[Symbol, _Open] = {}
+        self._ready_made: set[Symbol] = set()
+        self._first_end: int | None = None
+
+    @property
+    def start(self) -> int | None:
+        """The time of the market's first event."""
+        return self._market.start
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing will ever follow."""
+        return self._market.exhausted
+
+    def subscribe(self, symbol: Symbol, asset_class: AssetClass, now: int) -> bool:
+        """Have this symbol in the market from now on; False where it is not to be had."""
+        return self._market.subscribe(symbol, asset_class, now)
+
+    def advance(self, until: int) -> Sequence[MarketEvent]:
+        """Return what happened up to `until`, with the bars of the minutes that ended by then."""
+        events: list[MarketEvent] = []
+        for event in self._market.advance(until):
+            if isinstance(event, Trade):
+                if self._first_end is not None and event.time >= self._first_end:
+                    self._close(event.time, events)
+                self._fold(event)
+            elif isinstance(event, Bar):
+                self._ready_made.add(event.symbol)
+                self._open.pop(event.symbol, None)
+            events.append(event)
+        if self._first_end is not None and until > self._first_end:
+            self._close(until - 1, events)
+        return events
+
+    def _fold(self, trade: Trade) -> None:
+        bar = self._open.get(trade.symbol)
+        if bar is not None:
+            bar.fold(trade)
+        elif trade.symbol not in self._ready_made:
+            bar = _Open(trade, trade.time - trade.time % MINUTE)
+            self._open[trade.symbol] = bar
+            if self._first_end is None or bar.end < self._first_end:
+                self._first_end = bar.end
+
+    def _close(self, now: int, events: list[MarketEvent]) -> None:
+        """Append the bars whose minute ended at `now` or before."""
+        for symbol, bar in list(self._open.items()):
+            if bar.end <= now:
+                del self._open[symbol]
+                events.append(
+                    Bar(
+                        symbol,
+                        bar.end - MINUTE,
+                        bar.end,
+                        MINUTE,
+                        bar.open,
+                        bar.high,
+                        bar.low,
+                        bar.close,
+                        bar.volume,
+                    )
+                )
+        self._first_end = min((bar.end for bar in self._open.values()), default=None)
