@@ -6,7 +6,6 @@ from feeds.errors import ConfigError
 from feeds.events import MINUTE, SECOND, AssetClass, Bar, Quote, QuoteBar, Symbol, Trade
 from feeds.symbols import split_pair
 
-
 INFINITY = float("inf")
 
 

@@ -1,0 +1,1 @@
+"""Orders, money, and the checks between a strategy and a broker."""
