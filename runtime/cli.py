@@ -7,6 +7,7 @@ stderr; a traceback appears only at --log-level debug.
 import os
 import signal
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
@@ -208,7 +209,8 @@ def main() -> NoReturn:
 
 def _fail(error: TidegateError) -> int:
     """Say it in one sentence; whose turn it is decides the code."""
-    sys.stderr.write(f"tidegate: {error}\n")
+    with suppress(OSError):  # a full disk behind it, say: the code still tells
+        sys.stderr.write(f"tidegate: {error}\n")
     match error:
         case ConfigError() | StrategyError(where="load") | VenueRefused(code=402):
             return 2  # 402 is a venue's word for wrong credentials
@@ -228,7 +230,7 @@ def _run(
     from runtime.loading import load_strategy  # noqa: PLC0415
     from runtime.settings import load_settings  # noqa: PLC0415
 
-    if duration is not None and duration <= 0:
+    if duration is not None and not duration > 0:  # nor is nan
         raise ConfigError(f"--duration is {duration:g}: more than 0 seconds is needed")
     settings, ignored = load_settings(config, overrides)
     loaded = load_strategy(strategy)

@@ -6,6 +6,7 @@ for training, so the same tape gives the same run.
 """
 
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
@@ -133,6 +134,8 @@ class LiveRun:
         if not self._stop.is_set():
             self._reason, self._failure = reason, failure
             self._stop.set()
+            if failure is not None and failure.__cause__ is not None:
+                self.log.debug("failed", traceback="".join(traceback.format_exception(failure)))
 
     # ---- beginning and end -------------------------------------------------------------------
 
@@ -181,8 +184,6 @@ class LiveRun:
         try:
             await task()
         except TidegateError as error:
-            if error.__cause__ is not None:
-                self.log.debug("traceback", exc_info=error)
             self.stop(str(error), error)
 
     def _outcome(self) -> Outcome:
