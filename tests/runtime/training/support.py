@@ -4,8 +4,10 @@ import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
+from typing import ClassVar
 
 import anyio
+import anyio.lowlevel
 
 from feeds.events import MINUTE, SECOND
 from runtime.clock import VirtualClock
@@ -38,10 +40,19 @@ def request(
     return JobRequest(JobId(f"{name}#{next(_numbers)}"), name, method, slot, isolation, T0)
 
 
+async def settle() -> None:
+    """Let every task go as far as it can; no chain of wake-ups here is nearly as long."""
+    for _ in range(20):
+        await anyio.lowlevel.checkpoint()
+
+
 class Gate:
     """A training that runs until it is let go, deaf to everything else."""
 
+    made: ClassVar[list["Gate"]] = []
+
     def __init__(self, value: object = None) -> None:
+        self.made.append(self)
         self.runs = 0
         self.begun = threading.Event()
         self.release = threading.Event()
@@ -51,6 +62,20 @@ class Gate:
         self.runs += 1
         self.begun.set()
         self.release.wait()
+        return self._value
+
+
+class Obedient(Gate):
+    """A training that runs until it is told to stop, and then returns what it has."""
+
+    def __init__(self, bench: "Bench", value: object = None) -> None:
+        super().__init__(value)
+        self._bench = bench
+
+    def train(self) -> object:
+        self.begun.set()
+        while not (self._bench.manager.control.cancelled or self.release.wait(0.001)):
+            pass
         return self._value
 
 
@@ -103,14 +128,14 @@ class Bench:
         await anyio.to_thread.run_sync(gate.begun.wait)
 
     async def pass_time(self, span_ns: int) -> None:
-        """Let time go by, second by second of what matters: each wake-up at its own moment."""
+        """Let time go by, moment by moment of what matters: each wake-up at its own time."""
         end = self.clock.now() + span_ns
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         while (wake := self.clock.next_wake) is not None and wake <= end:
             self.clock.advance_to(wake)
-            await anyio.wait_all_tasks_blocked()
+            await settle()
         self.clock.advance_to(end)
-        await anyio.wait_all_tasks_blocked()
+        await settle()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Bench"]:

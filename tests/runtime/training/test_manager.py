@@ -17,7 +17,7 @@ from runtime.training.readiness import ReadinessState
 from runtime.training.slots import ModelSlot
 from runtime.training.supervision import TrainingRules
 from runtime.training.updates import TrainingUpdateKind as Kind
-from tests.runtime.training.support import T0, Bench, Gate, nothing, request
+from tests.runtime.training.support import T0, Bench, Gate, Obedient, nothing, request, settle
 
 
 def fails() -> object:
@@ -180,16 +180,10 @@ async def test_out_of_quota_cancels_the_job_and_keeps_the_model() -> None:
     bench, slot = Bench(capacity=2), ModelSlot("model")
     slot.publish("good", "before", T0)
 
-    def fit() -> str:
-        begun.set()
-        while not bench.manager.control.cancelled:
-            pass
-        return "half trained"
-
-    begun = threading.Event()
+    obedient = Obedient(bench, "half trained")
     async with bench.running():
-        handle = bench.manager.submit(request(fit, slot))
-        await anyio.to_thread.run_sync(begun.wait)
+        handle = bench.manager.submit(request(obedient.train, slot, name="fit"))
+        await bench.begun(obedient)
         await bench.pass_time(3 * MINUTE)
         await bench.manager.idle()
     assert handle.state is JobState.OUT_OF_QUOTA
@@ -335,6 +329,18 @@ async def test_a_handle_cancels_its_job_running_or_queued() -> None:
     assert len(bench.of(Kind.STOPPING)) == 1
 
 
+async def test_a_job_cancelled_before_its_thread_is_up_never_runs() -> None:
+    bench, gate = Bench(), Gate()
+    async with bench.running():
+        await settle()
+        handle = bench.manager.submit(request(gate.train))
+        handle.cancel()
+        bench.manager.toggle("signal")
+        bench.manager.toggle("signal")
+        await bench.manager.idle()
+    assert (handle.state, gate.runs) == (JobState.CANCELLED, 0)
+
+
 async def test_off_starts_nothing_and_on_runs_each_method_once() -> None:
     bench, gate, slot = Bench(), Gate("model"), ModelSlot("model")
     gate.release.set()
@@ -374,17 +380,11 @@ async def test_a_thread_job_that_does_not_notice_off_runs_out_and_counts() -> No
 
 @pytest.mark.parametrize("value", [None, "half trained"])
 async def test_a_thread_job_that_notices_off_has_stopped_early(value: object) -> None:
-    bench, slot, begun = Bench(), ModelSlot("model"), threading.Event()
-
-    def fit() -> object:
-        begun.set()
-        while not bench.manager.control.cancelled:
-            pass
-        return value
-
+    bench, slot = Bench(), ModelSlot("model")
+    obedient = Obedient(bench, value)
     async with bench.running():
-        handle = bench.manager.submit(request(fit, slot))
-        await anyio.to_thread.run_sync(begun.wait)
+        handle = bench.manager.submit(request(obedient.train, slot))
+        await bench.begun(obedient)
         bench.manager.toggle("signal")
         await bench.manager.idle()
     assert (handle.state, slot.version) == (JobState.CANCELLED, 0)
@@ -589,20 +589,15 @@ def test_what_could_never_run_is_the_users_error(
 
 
 async def test_close_waits_for_who_stops_and_names_who_does_not() -> None:
-    bench, polite, deaf = Bench(workers=2), threading.Event(), Gate()
-
-    def listens() -> None:
-        polite.set()
-        while not bench.manager.control.cancelled:
-            pass
-
+    bench, deaf = Bench(workers=2), Gate()
+    polite = Obedient(bench)
     left: list[tuple[str, ...]] = []
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.manager.run)
-        stops = bench.manager.submit(request(listens))
+        stops = bench.manager.submit(request(polite.train))
         stays = bench.manager.submit(request(deaf.train, name="deaf"))
         queued = bench.manager.submit(request(fails))
-        await anyio.to_thread.run_sync(polite.wait)
+        await bench.begun(polite)
         await bench.begun(deaf)
 
         async def close() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from runtime.training import waiting
 from runtime.training.readiness import Readiness, ReadinessState
+from tests.runtime.training.support import settle
 
 
 def test_it_starts_untrained_and_says_why() -> None:
@@ -79,7 +80,7 @@ async def test_a_task_waits_until_ready_and_not_when_it_is() -> None:
     async with anyio.create_task_group() as tasks:
         for _ in range(3):
             tasks.start_soon(readiness.wait)
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         readiness.ready(1)
     await readiness.wait()
 
@@ -88,7 +89,7 @@ async def test_a_short_moment_of_readiness_wakes_too() -> None:
     readiness = Readiness()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(readiness.wait)
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         readiness.ready(1)
         readiness.stale("at once")
 
@@ -97,7 +98,7 @@ async def test_a_wait_that_is_cancelled_leaves_nothing_behind() -> None:
     readiness = Readiness()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(readiness.wait)
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         tasks.cancel_scope.cancel()
     called: list[int] = []
     withdraw = readiness.subscribe(lambda: called.append(1))
@@ -121,7 +122,7 @@ def test_made_before_any_loop_and_used_in_two() -> None:
         thread = threading.Thread(target=readiness.ready, args=(1,))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(readiness.wait)
-            await anyio.wait_all_tasks_blocked()
+            await settle()
             thread.start()
         thread.join()
 
