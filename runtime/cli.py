@@ -242,6 +242,8 @@ def _run(
         outcome = anyio.run(
             lambda: run_strategy(loaded, settings, log, duration=duration, credentials=credentials)
         )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # it has ended, and goes on to say how
         log.info("summary", **outcome.figures())
     code = 0 if outcome.failure is None else _fail(outcome.failure)
     _flush_stdout()

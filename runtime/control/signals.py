@@ -1,7 +1,8 @@
 """Signals become calls on the loop: stop in order, stop at once, toggle training, train now.
 
-From the first line of the program until the loop listens, SIGUSR1 and SIGUSR2 wait in the kernel:
-their default action would kill a run that is still starting.
+From the first line of the program until the loop listens, SIGUSR1 and SIGUSR2 are kept for it:
+their default action would kill a run that is still starting. Blocking them would not do: numpy's
+libraries have threads before any code of ours runs, and the kernel picks one that does not block.
 """
 
 import signal
@@ -9,13 +10,15 @@ from collections.abc import Callable
 
 import anyio
 
-WAITING = {signal.SIGUSR1, signal.SIGUSR2}
 LISTENED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+
+_early: list[signal.Signals] = []
 
 
 def hold_back() -> None:
-    """Let SIGUSR1 and SIGUSR2 wait until `listen` takes them; call it first of all."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, WAITING)
+    """Keep SIGUSR1 and SIGUSR2 until `listen` takes them; call it first of all."""
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, lambda number, _: _early.append(signal.Signals(number)))
 
 
 async def listen(
@@ -24,14 +27,26 @@ async def listen(
     on_toggle: Callable[[str], object],
     on_train_now: Callable[[str], object],
 ) -> None:
-    """Deliver each signal to its handler, with the signal's name, until cancelled."""
-    with anyio.open_signal_receiver(*LISTENED) as signals:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, WAITING)
-        async for number in signals:
-            name = signal.Signals(number).name
-            if number == signal.SIGUSR1:
-                on_toggle(name)
-            elif number == signal.SIGUSR2:
-                on_train_now(name)
-            else:
-                on_stop(name)
+    """Deliver each signal to its handler, with the signal's name, until cancelled.
+
+    Afterwards signals go where they went before.
+    """
+
+    def deliver(number: signal.Signals) -> None:
+        if number == signal.SIGUSR1:
+            on_toggle(number.name)
+        elif number == signal.SIGUSR2:
+            on_train_now(number.name)
+        else:
+            on_stop(number.name)
+
+    before = {number: signal.getsignal(number) for number in LISTENED}
+    try:
+        with anyio.open_signal_receiver(*LISTENED) as signals:
+            while _early:
+                deliver(_early.pop(0))
+            async for number in signals:
+                deliver(number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
