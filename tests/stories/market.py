@@ -1,10 +1,18 @@
 """Events by hand, in few words: times in seconds after T0, ours and the venue's the same."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, MutableMapping, Sequence
 from decimal import Decimal
+from typing import Any
 
+import anyio
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from feeds.base import Deliver, Subscription
 from feeds.events import SECOND, Bar, Event, Ohlc, Quote, QuoteBar, Symbol, Trade
 from runtime import Resolution, Slice, Strategy
+from runtime.testing import ScriptedFeed
 from runtime.trading.orders import OrderEvent
 
 T0 = 1_704_153_600 * SECOND  # 2024-01-02 00:00 UTC
@@ -119,3 +127,36 @@ def once(action: Callable[[Recorder], object]) -> Callable[[Recorder, Slice], No
 
 def events_of(slices: Sequence[Slice]) -> list[Event]:
     return [event for moment in slices for event in moment.events]
+
+
+class Endless(ScriptedFeed):
+    """Delivers one trade after the other at the loop's pace, until it is cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__([], lockstep=False)
+        self.closed = False
+
+    async def run(self, subscriptions: Sequence[Subscription], deliver: Deliver) -> None:
+        del subscriptions
+        try:
+            for number in itertools.count(1):
+                await deliver([trade(number)])
+                await anyio.lowlevel.checkpoint()
+        finally:
+            self.closed = True
+
+
+def listening() -> tuple[FilteringBoundLogger, list[dict[str, Any]]]:
+    """A logger, and the list that its lines end up in."""
+    lines: list[dict[str, Any]] = []
+
+    def keep(_: object, level: str, event: MutableMapping[str, Any]) -> str:
+        lines.append({"level": level, **event})
+        return ""
+
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        structlog.ReturnLogger(),
+        processors=[keep],
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+    )
+    return logger, lines

@@ -50,6 +50,7 @@ class ThreadIsolation:
         try:
             return await done
         except asyncio.CancelledError:
+            control.ask_to_stop()  # whoever cancelled may not have asked
             with self._lock:
                 if request.id in self._alive:
                     self._abandoned[request.id] = request.name

@@ -1,0 +1,430 @@
+"""The live shell: nothing is lost between feed and strategy, and nothing is left when it ends."""
+
+import asyncio
+import itertools
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from feeds.base import Deliver, Subscription
+from feeds.events import SECOND, Event, Quote, Trade
+from runtime import ModelSlot, Resolution
+from runtime.clock import Clock, SystemClock, VirtualClock
+from runtime.control.heartbeat import check_heartbeat
+from runtime.live import LiveRun
+from runtime.settings import EngineSettings, Settings, load_settings
+from runtime.testing import ScriptedFeed, run_on_events, scripted_run
+from tests.stories.market import (
+    SPY,
+    Endless,
+    Recorder,
+    events_of,
+    listening,
+    moments,
+    once,
+    quote,
+    trade,
+)
+
+
+@pytest.fixture
+def release() -> Iterator[threading.Event]:
+    """What a job that ignores its stop waits for; set at the end, so that no thread is left."""
+    before = set(threading.enumerate())
+    event = threading.Event()
+    yield event
+    event.set()
+    for thread in set(threading.enumerate()) - before:
+        if thread.name.startswith("training "):
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def settings(**engine: Any) -> Settings:
+    return load_settings(None, {"engine": engine})[0]
+
+
+def live(strategy: Recorder, feed: ScriptedFeed | None = None, **engine: Any) -> LiveRun:
+    return scripted_run(strategy, feed or Endless(), SystemClock(), settings(**engine))
+
+
+# ---- from feed to strategy -------------------------------------------------------------------
+
+
+async def test_whatever_waits_becomes_one_slice() -> None:
+    strategy = Recorder()
+    feed = ScriptedFeed(moments(trade(1), quote(2), trade(3)), lockstep=False)
+    outcome = await live(strategy, feed).run()
+    assert len(events_of(strategy.slices)) == 3
+    assert outcome.reason == "the data has ended"
+    assert strategy.calls[-1] == "on_end_of_algorithm"
+
+
+async def test_past_the_bound_quotes_conflate_and_no_trade_is_lost() -> None:
+    batch: list[Event] = [e for n in range(1000) for e in (quote(n, 99 + n / 1e4), trade(n))]
+    strategy = Recorder()
+    run = live(strategy, ScriptedFeed([batch], lockstep=False), pending_bound=10)
+    await run.run()
+    seen = events_of(strategy.slices)
+    assert [e for e in seen if isinstance(e, Trade)] == [e for e in batch if isinstance(e, Trade)]
+    assert [e for e in seen if isinstance(e, Quote)] == [batch[-2]]
+    assert run.status()["conflated"] == 999
+
+
+async def test_too_many_trades_push_back_on_the_feed() -> None:
+    """The feed is held while too much waits: it never gets further ahead than one batch."""
+    waiting: list[object] = []
+
+    class Fast(ScriptedFeed):
+        async def run(self, subscriptions: Sequence[Subscription], deliver: Deliver) -> None:
+            async def push(batch: Sequence[Event]) -> None:
+                await deliver(batch)
+                waiting.append(run.status()["pending"])
+
+            await super().run(subscriptions, push)
+
+    tape = [[trade(n + k / 10) for k in range(7)] for n in range(50)]
+    strategy = Recorder()
+    run = live(strategy, Fast(tape, lockstep=False), pending_bound=10)
+    await run.run()
+    assert events_of(strategy.slices) == [event for batch in tape for event in batch]
+    assert set(waiting) == {0, 7}
+
+
+@pytest.mark.parametrize("bound", [1, 3, 100])
+async def test_every_trade_comes_once_and_in_order_whatever_the_bound(bound: int) -> None:
+    tape: list[list[Event]] = [[trade(n), quote(n + 0.5), trade(n + 0.6)] for n in range(200)]
+    strategy = Recorder()
+    await live(strategy, ScriptedFeed(tape, lockstep=False), pending_bound=bound).run()
+    trades = [event for event in events_of(strategy.slices) if isinstance(event, Trade)]
+    assert trades == [event for batch in tape for event in batch if isinstance(event, Trade)]
+
+
+async def test_a_clock_that_is_set_back_does_not_leave_a_bar_open() -> None:
+    """The timer of a bar has fired, and then it is too early again: it is asked once more."""
+
+    class SetBack(SystemClock):
+        script = [0.98]
+
+        def now(self) -> int:
+            value = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+            return round(value * SECOND)
+
+    class Silent(ScriptedFeed):
+        async def run(self, subscriptions: Sequence[Subscription], deliver: Deliver) -> None:
+            await super().run(subscriptions, deliver)
+            while not run.status()["ticks"]:
+                await anyio.lowlevel.checkpoint()
+            for _ in range(5):
+                await anyio.lowlevel.checkpoint()
+            clock.script = [0.90, 1.0]  # the dispatcher finds it too early, then it is time
+            await anyio.sleep_forever()
+
+    clock = SetBack()
+    strategy = Recorder(resolution=Resolution.SECOND, act=lambda s, _: s.quit("a bar came"))
+    tick = Trade(SPY, SECOND // 2, SECOND // 2, 100.0, 1.0)
+    run = scripted_run(strategy, Silent([[tick]], lockstep=False), clock)
+    with anyio.fail_after(10):
+        outcome = await run.run()
+    assert outcome.reason == "a bar came"
+
+
+# ---- training beside trading -----------------------------------------------------------------
+
+
+async def test_trading_goes_on_while_a_job_runs(release: threading.Event) -> None:
+    """The job waits for slices that come only if it does not hold them up."""
+    model = ModelSlot("m")
+    seen: list[int] = []
+
+    def fit() -> str:
+        assert release.wait(30)
+        return "a model"
+
+    def act(strategy: Recorder, _: object) -> None:
+        seen.append(model.version)
+        if len(strategy.slices) == 1:
+            strategy.train(fit, into=model)
+        if len(strategy.slices) == 100:
+            assert not model.is_ready
+            release.set()
+        if model.is_ready:
+            strategy.quit("trained")
+
+    outcome = await live(Recorder(act=act)).run()
+    assert outcome.failure is None
+    assert outcome.reason == "trained"
+    assert seen == sorted(seen)
+    assert len(seen) > 100
+
+
+async def test_flat_out_a_job_is_done_before_the_next_slice() -> None:
+    order: list[str] = []
+
+    def act(strategy: Recorder, _: object) -> None:
+        order.append("data")
+        strategy.train(lambda: order.append("job"), name="fit")
+
+    await run_on_events(Recorder(act=act), moments(trade(1), trade(2), trade(3)))
+    assert order == ["data", "job"] * 3
+
+
+async def test_a_job_holds_the_tape_but_not_the_stop(release: threading.Event) -> None:
+    """Asked to stop while the tape waits for a job of initialize, the run ends all the same."""
+    loop = asyncio.get_running_loop()
+
+    def fit() -> None:
+        loop.call_soon_threadsafe(run.stop, "asked")
+        while not strategy.training.cancelled and not release.wait(0.001):
+            pass
+
+    strategy = Recorder(begin=lambda s: s.train(fit))
+    run = scripted_run(strategy, ScriptedFeed(moments(trade(1))), VirtualClock())
+    with anyio.fail_after(10):
+        outcome = await run.run()
+    assert outcome.reason == "asked"
+    assert strategy.calls == ["initialize", "on_end_of_algorithm"]
+
+
+async def test_training_that_is_off_does_not_hold_the_tape() -> None:
+    strategy = Recorder(begin=lambda s: s.train(lambda: 1))
+    outcome = await run_on_events(strategy, moments(trade(1)), training={"enabled": False})
+    assert strategy.calls[-1] == "on_end_of_algorithm"
+    assert outcome.failure is None
+
+
+# ---- the end ---------------------------------------------------------------------------------
+
+
+async def test_no_slice_comes_after_the_goodbye(release: threading.Event) -> None:
+    """However long a job takes to stop: the feed is closed by then."""
+    feed = Endless()
+    closed: list[bool] = []
+
+    class Leaving(Recorder):
+        def on_end_of_algorithm(self) -> None:
+            super().on_end_of_algorithm()
+            closed.append(feed.closed)
+
+    def fit() -> None:
+        while not strategy.training.cancelled and not release.wait(0.001):
+            pass
+
+    def act(target: Recorder, _: object) -> None:
+        if len(target.slices) == 1:
+            target.train(fit)
+        if len(target.slices) == 20:
+            target.quit("enough")
+
+    strategy = Leaving(act=act)
+    await live(strategy, feed).run()
+    assert strategy.calls[-1] == "on_end_of_algorithm"
+    assert strategy.calls.count("on_data") == 20
+    assert closed == [True]
+
+
+async def test_a_duration_ends_the_run_in_order() -> None:
+    strategy = Recorder()
+    outcome = await live(strategy).run(duration=0.001)
+    assert outcome.reason == "the duration of 0.001 s is over"
+    assert outcome.failure is None
+    assert strategy.calls[-1] == "on_end_of_algorithm"
+
+
+async def test_a_job_that_ignores_the_stop_is_named(release: threading.Event) -> None:
+    started = threading.Event()
+
+    def stubborn() -> None:
+        started.set()
+        release.wait(30)
+
+    def act(strategy: Recorder, _: object) -> None:
+        if len(strategy.slices) == 1:
+            strategy.train(stubborn)
+        if started.is_set():
+            strategy.quit("enough")
+
+    outcome = await live(Recorder(act=act), stop_grace_seconds=0.0).run()
+    assert outcome.left_running == ("stubborn",)
+
+
+def mine() -> set[asyncio.Task[Any]]:
+    return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+
+
+@pytest.mark.parametrize("clock", [SystemClock, VirtualClock])
+async def test_cancelled_anywhere_nothing_is_left(
+    clock: Callable[[], Clock], release: threading.Event
+) -> None:
+    """Cancel after k turns of the loop, for every k: no task stays, no job goes on for ever."""
+    before = set(threading.enumerate())
+    for turns in range(40):
+
+        def fit(strategy: Recorder) -> None:
+            while not strategy.training.cancelled and not release.wait(0.001):
+                pass
+
+        strategy = Recorder(act=once(lambda s: s.train(lambda: fit(s), name="fit")))
+        run = scripted_run(strategy, Endless(), clock(), settings(stop_grace_seconds=0.0))
+        task = asyncio.create_task(run.run())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert mine() == set(), f"after {turns} turns"
+        assert "on_end_of_algorithm" not in strategy.calls
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("clock", [SystemClock, VirtualClock])
+async def test_a_failure_leaves_no_task(clock: Callable[[], Clock]) -> None:
+    def fail(_: Recorder) -> None:
+        raise ValueError("on purpose")
+
+    run = scripted_run(Recorder(act=once(fail)), Endless(), clock())
+    outcome = await run.run()
+    assert "on purpose" in outcome.reason
+    assert mine() == set()
+
+
+# ---- signals ---------------------------------------------------------------------------------
+
+
+def kill(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+
+
+async def test_sigterm_stops_in_order_and_sigint_too() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        strategy = Recorder(act=once(lambda _, n=number: kill(n)))  # type: ignore[misc]  # bound now
+        outcome = await live(strategy).run()
+        assert outcome.reason == f"{number.name} received"
+        assert outcome.failure is None
+        assert strategy.calls[-1] == "on_end_of_algorithm"
+
+
+async def test_a_second_sigterm_ends_it_at_once(release: threading.Event) -> None:
+    """The first waits for a job that ignores it, a minute if need be; the second doesn't."""
+    started = threading.Event()
+
+    def stubborn() -> None:
+        started.set()
+        while not strategy.training.cancelled and not release.wait(0.001):
+            pass
+        kill(signal.SIGTERM)  # the stop is under way: the job has been asked
+        release.wait(30)
+
+    def act(target: Recorder, _: object) -> None:
+        if len(target.slices) == 1:
+            target.train(stubborn)
+        if started.is_set():
+            started.clear()
+            kill(signal.SIGTERM)
+
+    strategy = Recorder(act=act)
+    log, lines = listening()
+    run = scripted_run(strategy, Endless(), SystemClock(), settings(stop_grace_seconds=60.0), log)
+    with anyio.fail_after(20):
+        outcome = await run.run()
+    assert outcome.reason == "SIGTERM received"
+    assert outcome.left_running == ("stubborn",)
+    assert any(line["event"] == "stopping at once" for line in lines)
+    assert mine() == set()
+
+
+async def test_sigusr1_toggles_and_sigusr2_trains_now() -> None:
+    trained: list[int] = []
+
+    def act(strategy: Recorder, _: object) -> None:
+        on = strategy.training.is_on
+        match len(strategy.calls), on:
+            case 2, _:
+                strategy.train(lambda: trained.append(1), name="fit")
+                kill(signal.SIGUSR1)
+            case _, False if not strategy.begin:
+                strategy.begin = print  # asked once
+                kill(signal.SIGUSR2)
+                kill(signal.SIGUSR1)
+            case _, True if len(trained) == 2:
+                strategy.quit("trained again")
+
+    log, lines = listening()
+    run = scripted_run(Recorder(act=act), Endless(), SystemClock(), Settings(), log)
+    with anyio.fail_after(20):
+        outcome = await run.run()
+    assert outcome.reason == "trained again"
+    toggled = [line for line in lines if line["event"] == "training: toggled"]
+    assert [(line["training"], line["by"]) for line in toggled] == [
+        ("off", "SIGUSR1"), ("on", "SIGUSR1"),
+    ]  # fmt: skip
+
+
+async def test_a_storm_of_sigusr1_is_counted_and_its_parity_kept() -> None:
+    """Signals coalesce in the kernel; each one delivered is one toggle and one line."""
+
+    def storm() -> None:
+        for _ in range(1000):
+            kill(signal.SIGUSR1)
+
+    thread = threading.Thread(target=storm)
+    log, lines = listening()
+    still = itertools.count()
+
+    def act(strategy: Recorder, _: object) -> None:
+        if len(strategy.slices) == 1:
+            thread.start()
+        # The last signal reaches the loop some turns after the thread has sent it.
+        if not thread.is_alive() and next(still) > 50:
+            strategy.quit("over")
+
+    run = scripted_run(Recorder(act=act), Endless(), SystemClock(), Settings(), log)
+    with anyio.fail_after(30):
+        outcome = await run.run()
+    thread.join()
+    toggled = [line["training"] for line in lines if line["event"] == "training: toggled"]
+    assert 1 <= len(toggled) <= 1000
+    assert toggled == [("off", "on")[n % 2] for n in range(len(toggled))]
+    assert outcome.training.is_on == (len(toggled) % 2 == 0)
+    assert outcome.failure is None
+
+
+# ---- what others see -------------------------------------------------------------------------
+
+
+async def test_a_run_leaves_a_sign_of_life(tmp_path: Path) -> None:
+    class Watching(Endless):
+        async def run(self, subscriptions: Sequence[Subscription], deliver: Deliver) -> None:
+            while [line["event"] for line in lines].count("status") < 2:
+                await anyio.lowlevel.checkpoint()  # the heartbeat of the first is written by then
+            run.stop("seen")
+            await anyio.sleep_forever()
+
+    wanted = load_settings(None, {"engine": {"status_seconds": 0.001}, "state_dir": str(tmp_path)})
+    log, lines = listening()
+    run = scripted_run(Recorder(), Watching(), SystemClock(), wanted[0], log)
+    outcome = await run.run()
+    assert outcome.reason == "seen"
+    alive = await anyio.to_thread.run_sync(check_heartbeat, tmp_path)
+    assert alive.startswith("test is alive")
+    status = next(line for line in lines if line["event"] == "status")
+    assert status["equity"] == "100000.00"
+    assert status["training"] == "on"
+
+
+async def test_a_slow_callback_is_named_in_the_log() -> None:
+    log, lines = listening()
+    wanted = settings(slow_callback_ms=1e-9)
+    run = scripted_run(Recorder(), ScriptedFeed(moments(trade(1))), VirtualClock(), wanted, log)
+    await run.run()
+    slow = [line for line in lines if line["event"] == "slow callback"]
+    assert {line["callback"] for line in slow} == {"on_data"}
+    assert EngineSettings().slow_callback_ms == 50.0
