@@ -21,7 +21,7 @@ from feeds.replay import ReplayFeed
 from feeds.stream import AlpacaFeed
 from feeds.synthetic import SyntheticFeed
 from feeds.venue.process import EmbeddedVenue, VenueOptions, embedded_venue
-from runtime.clock import Clock, SystemClock, VirtualClock
+from runtime.clock import Clock, SteadyClock, SystemClock, VirtualClock
 from runtime.control.heartbeat import write_heartbeat
 from runtime.control.training_log import log_training
 from runtime.desk import Desk
@@ -207,7 +207,10 @@ def build_run(
 def _training(
     settings: TrainingSettings, engine_clock: Clock, log: FilteringBoundLogger
 ) -> TrainingManager:
-    """Give training its bucket, on the wall clock whatever the engine's time does."""
+    """Give training its bucket, on the wall clock whatever the engine's time does.
+
+    Jobs are timed by a steady clock: a wall clock that is set must not bill them.
+    """
     capacity, refill, interval = settings.bucket()
     clock = SystemClock()
     log.info(
@@ -222,7 +225,7 @@ def _training(
         TrainingQueue(settings.workers, is_on=settings.enabled),
         TrainingQuota(LeakyBucket(capacity, refill, interval, clock.now()), clock.now),
         {"thread": ThreadIsolation()},
-        clock,
+        SteadyClock(),
         on_update=lambda update: log_training(log, update),
         rules=TrainingRules(
             policy=settings.policy,

@@ -1,7 +1,7 @@
 """The only place that asks the system for the time; everything else is told.
 
-SystemClock is wall time. VirtualClock stands until it is moved: a replay moves it along its data,
-a test moves it by hand, and whoever sleeps on it wakes in order of time.
+SystemClock is wall time, SteadyClock measures durations. VirtualClock stands until it is moved: a
+replay moves it along its data, a test by hand, and whoever sleeps on it wakes in order of time.
 """
 
 import heapq
@@ -39,6 +39,24 @@ class SystemClock:
         """Return at `when` (ns) or at once if that has passed."""
         while (left := when - self.now()) > 0:  # noqa: ASYNC110  # nobody tells us: time passes
             await anyio.sleep(min(left, self.LOOK_AGAIN_NS) / SECOND)
+
+
+class SteadyClock:
+    """Wall time as it was at the start, carried on by the monotonic clock.
+
+    A step of the wall clock, or a machine that slept, is not time that a job has run.
+    """
+
+    def __init__(self) -> None:
+        self._offset = time.time_ns() - time.monotonic_ns()
+
+    def now(self) -> int:
+        """Return ns since the epoch, UTC, as it would be had nobody moved the wall clock."""
+        return self._offset + time.monotonic_ns()
+
+    async def sleep_until(self, when: int) -> None:
+        """Return at `when` (ns) or at once if that has passed."""
+        await anyio.sleep(max(0, when - self.now()) / SECOND)
 
 
 class VirtualClock:

@@ -2,7 +2,7 @@
 
 import anyio
 
-from runtime.clock import SystemClock, VirtualClock
+from runtime.clock import SteadyClock, SystemClock, VirtualClock
 
 
 async def test_sleepers_wake_in_order_of_time_when_the_clock_is_moved() -> None:
@@ -39,3 +39,11 @@ async def test_what_has_passed_is_not_waited_for() -> None:
         await VirtualClock(100).sleep_until(100)
         clock = SystemClock()
         await clock.sleep_until(clock.now() - 1)
+
+
+async def test_a_steady_clock_never_goes_back_and_ends_its_sleeps() -> None:
+    clock = SteadyClock()
+    first = clock.now()
+    with anyio.fail_after(5):
+        await clock.sleep_until(first + 1_000_000)
+    assert clock.now() >= first + 1_000_000
