@@ -167,7 +167,8 @@ async def _greeting(process: Process, stdout: ByteReceiveStream, errors: _Tail) 
         reason = f"it ended with {process.returncode}"
     except (msgspec.DecodeError, anyio.DelimiterNotFound):
         reason = "its first line was no address"
-    raise FeedError(f"the paper venue did not start: {reason}; {errors.text or 'no message'}")
+    said = errors.text.splitlines() or ["no message"]  # of a traceback, the line that tells
+    raise FeedError(f"the paper venue did not start: {reason}; {said[-1]}")
 
 
 async def _end(process: Process) -> None:

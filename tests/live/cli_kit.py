@@ -151,15 +151,18 @@ class Running:
                     found.append(int(entry.name))
         return sorted(found)
 
+    def line(self) -> str:
+        """Read the next line, whatever it is."""
+        while b"\n" not in self._heard[self._read_up_to :] and self._hear():
+            pass
+        rest, newline, _ = self._heard[self._read_up_to :].partition(b"\n")
+        self._read_up_to += len(rest + newline)
+        return rest.decode()
+
     def _lines(self) -> Iterator[dict[str, Any]]:
         """Yield the log from where it was last read, until it ends."""
-        while True:
-            rest, newline, _ = self._heard[self._read_up_to :].partition(b"\n")
-            if newline:
-                self._read_up_to += len(rest) + 1
-                yield json.loads(rest)
-            elif not self._hear():
-                return
+        while line := self.line():
+            yield json.loads(line)
 
     def _hear(self) -> bool:
         assert self.process.stdout is not None
