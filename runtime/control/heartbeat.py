@@ -22,9 +22,12 @@ def write_heartbeat(folder: Path, run_id: str, status: Mapping[str, object]) -> 
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=folder, prefix=".heartbeat-")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).replace(folder / FILE)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(name).replace(folder / FILE)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
     except OSError:
         return
 
@@ -37,10 +40,10 @@ def check_heartbeat(folder: Path) -> str:
     """
     try:
         found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        age = max(0.0, time.time() - float(found["time"]))
+        age = time.time() - float(found["time"])
         run = str(found["run"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise RunFailed(f"no run has left a sign of life in {folder}") from None
-    if age > FRESH_SECONDS:
+    if not -FRESH_SECONDS <= age <= FRESH_SECONDS:  # also one from a time that has not come
         raise RunFailed(f"{run} gave its last sign of life {age:.0f} s ago")
-    return f"{run} is alive: its last sign of life is {age:.0f} s old"
+    return f"{run} is alive: its last sign of life is {max(0.0, age):.0f} s old"

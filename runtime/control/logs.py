@@ -9,8 +9,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import ExitStack, contextmanager
-from decimal import Decimal
+from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from typing import Any, TextIO
@@ -29,11 +28,15 @@ DRAIN_SECONDS = 2.0
 class LineWriter:
     """Writes lines to streams from a thread of its own.
 
-    `dropped` counts lines that found the queue full.
+    `dropped` counts lines that found the queue full, or a stream that refused them. The thread
+    also calls `at_end`: a file that blocks its writer would block whoever else closes it.
     """
 
-    def __init__(self, write: list[Callable[[str], None]]) -> None:
+    def __init__(
+        self, write: list[Callable[[str], None]], at_end: Callable[[], None] | None = None
+    ) -> None:
         self.dropped = 0
+        self._at_end = at_end
         self._told = 0
         self._write = write
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -51,10 +54,11 @@ class LineWriter:
             self._lines.put(json.dumps({"event": "log lines dropped", "count": missing}))
         self._lines.put(line)
 
-    def close(self) -> None:
-        """Write what is queued, for at most two seconds."""
+    def close(self) -> bool:
+        """Write what is queued, for at most two seconds; whether all of it is written."""
         self._lines.put(None)
         self._thread.join(DRAIN_SECONDS)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while (line := self._lines.get()) is not None:
@@ -63,6 +67,9 @@ class LineWriter:
                     write(line + "\n")
                 except (OSError, ValueError):
                     self.dropped += 1  # a full disk or a closed pipe does not end the run
+        if self._at_end is not None:
+            with suppress(OSError):
+                self._at_end()
 
 
 class _QueueLogger:
@@ -72,14 +79,22 @@ class _QueueLogger:
         self.debug = self.info = self.warning = self.error = writer.put
 
 
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001  # a value that cannot be shown does not end the run
+        return f"<{type(value).__name__}>"
+
+
 def _plain_values(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Show money and enums as people write them; a terminal shows one run, so not its name."""
     event.pop("run", None)
     if "traceback" in event:
         event["exception"] = event.pop("traceback")  # the renderer's word for several lines
     for key, value in event.items():
-        if isinstance(value, Decimal | Enum):
-            event[key] = str(value)
+        is_plain = isinstance(value, str | int | float | None) and not isinstance(value, Enum)
+        if key in {"exception", "stack"} or not (is_plain or key == "exc_info"):
+            event[key] = _text(value)  # the renderer takes those two for text
     return event
 
 
@@ -106,23 +121,25 @@ def open_log(
         ConfigError: log.file cannot be opened.
     """
     stream = stream or sys.stdout
-    with ExitStack() as stack:
-        writes: list[Callable[[str], None]] = [_flushing(stream)]
-        if settings.file is not None:
-            try:
-                file = stack.enter_context(Path(settings.file).open("a", encoding="utf-8"))
-            except OSError as error:
-                raise ConfigError(f"log.file is {settings.file}: {error.strerror}") from None
-            writes.append(_flushing(file))
-        writer = LineWriter(writes)
-        stack.callback(writer.close)
-        logger: FilteringBoundLogger = structlog.wrap_logger(
-            _QueueLogger(writer),
-            processors=_processors(settings, stream),
-            wrapper_class=structlog.make_filtering_bound_logger(LEVELS[settings.level]),
-            cache_logger_on_first_use=True,
-        )
+    writes, at_end = [_flushing(stream)], None
+    if settings.file is not None:
+        try:
+            file = Path(settings.file).open("a", encoding="utf-8")  # noqa: SIM115  # closed at_end
+        except OSError as error:
+            raise ConfigError(f"log.file is {settings.file}: {error.strerror}") from None
+        writes.append(_flushing(file))
+        at_end = file.close
+    writer = LineWriter(writes, at_end)
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        _QueueLogger(writer),
+        processors=_processors(settings, stream),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[settings.level]),
+        cache_logger_on_first_use=True,
+    )
+    try:
         yield logger, writer
+    finally:
+        writer.close()
 
 
 def _flushing(stream: TextIO) -> Callable[[str], None]:
@@ -146,5 +163,16 @@ def _processors(settings: LogSettings, stream: TextIO) -> list[Processor]:
     return [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.JSONRenderer(default=str),
+        _json,
     ]
+
+
+_STRICT_JSON = structlog.processors.JSONRenderer(default=_text, allow_nan=False)
+
+
+def _json(logger: object, name: str, event: MutableMapping[str, Any]) -> str | bytes:
+    """Render any event; what JSON has no word for, such as NaN, becomes text."""
+    try:
+        return _STRICT_JSON(logger, name, event)
+    except (TypeError, ValueError, RecursionError):
+        return _STRICT_JSON(logger, name, {key: _text(value) for key, value in event.items()})
