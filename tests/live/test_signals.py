@@ -3,13 +3,25 @@
 A strategy that signals its own process, or a venue its parent, makes the moment exact.
 """
 
+import os
 import signal
+import subprocess
+from contextlib import suppress
 from itertools import cycle
 from pathlib import Path
 
 import pytest
 
-from tests.live.cli_kit import CHATTY, Running, run, strategy, wait_for_end, watched
+from tests.live.cli_kit import (
+    CHATTY,
+    PATIENCE,
+    TIDEGATE,
+    Running,
+    run,
+    strategy,
+    wait_for_end,
+    watched,
+)
 
 STOPS = [signal.SIGTERM, signal.SIGINT]
 TRAINING = """
@@ -119,6 +131,33 @@ def test_the_venue_does_not_outlive_a_run_that_is_killed(tmp_path: Path) -> None
             wait_for_end(venue)
         running.end()
         assert running.family() == []
+
+
+def test_ctrl_c_on_a_terminal_reaches_the_run_and_not_its_venue(tmp_path: Path) -> None:
+    ours, terminal = os.openpty()
+    heard = b""
+    command: list[str | Path] = ["setsid", "--ctty", TIDEGATE, "run", strategy(tmp_path, CHATTY)]
+    process = subprocess.Popen(
+        command, stdin=terminal, stdout=terminal, stderr=terminal, cwd=tmp_path
+    )
+    os.close(terminal)
+    try:
+        while b"data" not in heard:
+            heard += os.read(ours, 4096)
+        os.write(ours, b"\x03")
+        with suppress(OSError):  # how a terminal says that nobody has it open any more
+            while chunk := os.read(ours, 4096):
+                heard += chunk
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    said = heard.decode()
+    assert "SIGINT received" in said
+    assert "goodbye" in said
+    assert "Traceback" not in said
+    assert '"event"' not in said  # for people, a terminal shows text
 
 
 # ---- training --------------------------------------------------------------------------------

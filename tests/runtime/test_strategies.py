@@ -4,15 +4,17 @@ A model here is trained on nothing but the past: it is fitted in the run, while 
 """
 
 import asyncio
+import math
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from runtime import JobState, OrderEvent, OrderTicket, Strategy
+from feeds.events import SECOND
+from runtime import JobState, OrderEvent, OrderTicket, Quote, Strategy, Symbol
 from runtime.live import Outcome
 from runtime.loading import load_strategy
-from runtime.testing import run_on_synthetic
+from runtime.testing import run_on_events, run_on_synthetic
 from strategies import folder
 from strategies.ema_cross import EmaCross
 from strategies.online_learner import OnlineLearner
@@ -49,6 +51,19 @@ def test_an_example_runs(path: Path) -> None:
 def test_an_example_bears_a_market_that_is_almost_silent(path: Path) -> None:
     strategy = load_strategy(str(path))
     assert asyncio.run(run_on_synthetic(strategy, minutes=15, rate=0.05)).failure is None
+
+
+@pytest.mark.parametrize("symbols", ["SPY,AAPL", "SPY,AAPL,MSFT"])  # and one that never speaks
+async def test_the_order_flow_model_bears_a_symbol_that_falls_silent(symbols: str) -> None:
+    moments = []
+    for second in range(60):
+        now, mid = second * SECOND, 100 + round(math.sin(second), 2)
+        names = ["SPY", "AAPL"] if second < 30 else ["SPY"]
+        moments.append([Quote(Symbol(n), now, now, mid, 100, mid + 0.01, 200) for n in names])
+    strategy = OrderFlowModel()
+    outcome = await run_on_events(strategy, moments, parameters={"symbols": symbols})
+    assert outcome.failure is None
+    assert strategy.model.version > 0
 
 
 async def profits(target: str) -> list[Decimal]:
