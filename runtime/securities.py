@@ -84,13 +84,17 @@ class Security:
             self.price = (bid + ask) * 0.5
 
     def on_bar(self, bar: Bar) -> None:
-        """Take the close of a finished bar."""
+        """Take the close of a finished bar, unless it is no price."""
+        if not 0.0 < bar.close < INFINITY:
+            return
         self.price = bar.close
         self.updated = bar.end_time
         self.has_traded = True
 
     def on_quote_bar(self, bar: QuoteBar) -> None:
-        """Take both closes of a finished quote bar."""
+        """Take both closes of a finished quote bar. Insane ones don't count."""
+        if not 0.0 < bar.bid.close <= bar.ask.close < INFINITY:
+            return
         self.bid, self.ask = bar.bid.close, bar.ask.close
         self.bid_size, self.ask_size = bar.bid_size, bar.ask_size
         self.updated = bar.end_time

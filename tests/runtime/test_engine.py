@@ -1,0 +1,182 @@
+"""Values in, commands out: the engine by itself, with nobody to carry anything out."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from feeds.events import AssetClass, Symbol
+from runtime import Resolution
+from runtime.commands import Command, Log, Stop, Submit, Train
+from runtime.desk import Desk
+from runtime.engine import Engine, describe
+from runtime.errors import StrategyError
+from runtime.trading.orders import Fill, OrderState, OrderUpdate, UpdateKind
+from runtime.trading.portfolio import Portfolio
+from runtime.trading.risk import RiskGate, standard_checks
+from runtime.training.control import TrainingControl
+from tests.stories.market import SPY, Recorder, at, bar, once, quote, trade
+
+
+def engine(strategy: Recorder) -> Engine:
+    desk = Desk(
+        run_id="r",
+        portfolio=Portfolio(Decimal(100_000)),
+        gate=RiskGate(standard_checks()),
+        training=TrainingControl(lambda: True, lambda: None),  # type: ignore[arg-type,return-value]  # unused
+        parameters={},
+        time_zone="UTC",
+        history=100,
+    )
+    made = Engine(strategy, desk)
+    made.start(at(0))
+    return made
+
+
+def kinds(commands: list[Command]) -> list[type[Any]]:
+    return [type(command) for command in commands]
+
+
+def test_the_strategys_symbols_are_the_subscriptions() -> None:
+    made = engine(Recorder())
+    (subscription,) = made.subscriptions
+    assert (subscription.symbol, subscription.asset_class) == (SPY, AssetClass.EQUITY)
+
+
+def test_wishes_come_back_as_commands_in_their_order() -> None:
+    def act(strategy: Recorder) -> None:
+        strategy.log("one")
+        strategy.market_order(SPY, 1)
+        strategy.train(lambda: 1)
+        strategy.quit("four")
+
+    made = engine(Recorder(act=once(act)))
+    commands = made.process([quote(1)], at(1))
+    assert kinds(commands) == [Log, Submit, Train, Stop]
+    assert commands[-1] == Stop("four")
+    assert made.process([quote(2)], at(2)) == []
+
+
+def test_an_empty_batch_is_no_slice() -> None:
+    strategy = Recorder()
+    assert engine(strategy).process([], at(1)) == []
+    assert strategy.slices == []
+
+
+def test_a_report_alone_is_no_slice_but_an_order_event() -> None:
+    strategy = Recorder(act=once(lambda s: s.market_order(SPY, 2)))
+    made = engine(strategy)
+    (submit,) = made.process([quote(1)], at(1))
+    assert isinstance(submit, Submit)
+    order = submit.approved.order
+    fill = Fill("f", order.id, SPY, order.side, Decimal(2), Decimal(101), Decimal("0.5"), at(2))
+    made.process([OrderUpdate(order.id, UpdateKind.FILL, at(2), fill)], at(2))
+    assert [event.status for event in strategy.order_events] == [OrderState.FILLED]
+    assert len(strategy.slices) == 1
+    assert strategy.portfolio.cash == Decimal(100_000) - 202 - Decimal("0.5")
+    assert made.statistics().fills == 1
+
+
+def test_a_fill_told_twice_counts_once() -> None:
+    strategy = Recorder(act=once(lambda s: s.market_order(SPY, 2)))
+    made = engine(strategy)
+    (submit,) = made.process([quote(1)], at(1))
+    assert isinstance(submit, Submit)
+    order = submit.approved.order
+    fill = Fill("f", order.id, SPY, order.side, Decimal(1), Decimal(101), Decimal(0), at(2))
+    for _ in range(2):
+        made.process([OrderUpdate(order.id, UpdateKind.FILL, at(2), fill)], at(2))
+    assert strategy.portfolio[SPY].quantity == 1
+    assert len(strategy.order_events) == 1
+
+
+def test_it_says_when_time_alone_must_wake_it() -> None:
+    strategy = Recorder(resolution=Resolution.MINUTE)
+    made = engine(strategy)
+    assert made.next_wake() is None
+    made.process([trade(10)], at(10))
+    assert made.next_wake() == at(60)
+    assert made.advance(at(59.999)) == []
+    assert strategy.slices == []
+    made.advance(at(60))
+    assert strategy.seconds == [60.0]
+    assert made.next_wake() is None
+    made.advance(at(61))
+    assert len(strategy.slices) == 1
+
+
+def test_it_wakes_for_the_first_of_all_spans() -> None:
+    strategy = Recorder(
+        resolution=Resolution.MINUTE,
+        begin=lambda s: s.consolidate(SPY, timedelta(seconds=20), lambda _: None),
+    )
+    made = engine(strategy)
+    made.process([trade(10)], at(10))
+    assert made.next_wake() == at(20)
+    made.advance(at(20))
+    assert made.next_wake() == at(60)
+    assert strategy.slices == []
+
+
+def test_time_never_goes_back() -> None:
+    """Neither in a batch that says an earlier time, nor when time passes without data."""
+    strategy = Recorder(resolution=Resolution.SECOND)
+    made = engine(strategy)
+    made.process([bar(4)], at(5))
+    made.process([bar(3)], at(4))
+    made.process([trade(5.5)], at(5.5))
+    made.advance(at(1))
+    made.process([trade(7)], at(7))
+    made.advance(at(6))
+    assert strategy.times == sorted(strategy.times)
+    assert strategy.seconds[-1] == 7.0
+
+
+def test_after_the_stop_orders_are_refused() -> None:
+    strategy = Recorder(act=lambda s, _: s.market_order(SPY, 1))
+    made = engine(strategy)
+    made.stop_orders()
+    assert kinds(made.process([quote(1)], at(1))) == [Log]
+    assert "stopping" in strategy.order_events[0].message
+
+
+def test_what_is_no_event_is_our_own_mistake() -> None:
+    with pytest.raises(TypeError, match="the engine does not take str"):
+        engine(Recorder()).process(["?"], at(1))  # type: ignore[list-item]  # the mistake
+
+
+def test_other_symbols_do_not_move_the_price() -> None:
+    strategy = Recorder()
+    made = engine(strategy)
+    made.process([trade(1, 5.0, symbol=Symbol("QQQ")), trade(1, 7.0)], at(1))
+    assert strategy.securities[SPY].price == 7.0
+    assert made.statistics().foreign == 1
+
+
+def raised(*, text: str) -> BaseException:
+    try:
+        raise ValueError(text)
+    except ValueError as error:
+        return error
+
+
+def test_what_was_raised_is_described_in_one_line() -> None:
+    line = raised.__code__.co_firstlineno + 2
+    place = f"(test_engine.py, line {line})"
+    assert describe(raised(text="no")) == f"ValueError: no {place}"
+    assert describe(raised(text="")) == f"ValueError {place}"
+    assert describe(raised(text="a\n  b")) == f"ValueError: a b {place}"
+    assert describe(ValueError("never raised")) == "ValueError: never raised"
+
+
+def test_a_start_that_fails_says_where() -> None:
+    def fail(_: Recorder) -> None:
+        raise KeyError("x")
+
+    with pytest.raises(
+        StrategyError, match=r"^Recorder.initialize raised KeyError: 'x' \("
+    ) as info:
+        engine(Recorder(begin=fail))
+    assert info.value.where == "initialize"
+    assert isinstance(info.value.__cause__, KeyError)
