@@ -1,4 +1,4 @@
-"""Whole runs on the synthetic market: the same again, and the books in balance to the last digit."""
+"""Whole runs on the synthetic market: the same again, and the books balance to the last digit."""
 
 import math
 import random
@@ -43,10 +43,13 @@ class Restless(Strategy):
         self.count += 1
         self.balance()
         if self.with_training and self.count % 200 == 1:
-            self.train(lambda: self.tick_history(self.symbols[1], 100).price.mean(), into=self.slot)
+            self.train(self.fit, into=self.slot)
         weight = 0.0 if self.slot.current is None else float(self.slot.current) % 1
         if self.random.random() < 0.2 + 0.1 * weight:
             self.act()
+
+    def fit(self) -> float:
+        return float(self.tick_history(self.symbols[1], 100).price.mean())
 
     def act(self) -> None:
         chosen = self.random.choice(self.symbols)
@@ -87,7 +90,7 @@ async def test_the_books_balance_whatever_is_traded(seed: int) -> None:
     assert outcome.fees == f"{books.fees:.2f}"
     assert all(ticket.status.is_terminal for ticket in strategy.tickets)
     assert outcome.engine.fills == sum(bool(row[4]) for row in strategy.heard)
-    assert books.fees == sum((row[6] for row in strategy.heard), Decimal(0))  # type: ignore[misc]  # a Decimal
+    assert books.fees == sum((Decimal(str(row[6])) for row in strategy.heard), Decimal(0))
 
 
 @pytest.mark.parametrize("train", [False, True])
