@@ -139,8 +139,8 @@ def build(folder: Path) -> None:
 
 
 @cache
-def built() -> Image:
-    """The result of the build stage, made once for all workers of a test run.
+def built() -> Image | str:
+    """The result of the build stage, made once for all workers of a test run, or why it failed.
 
     A lock on a file shares it: exclusive while one worker builds, shared while any uses it. The
     last to leave takes it away. (xdist's loadgroup would do, but groups nothing with pytest 9.2:
@@ -149,20 +149,21 @@ def built() -> Image:
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
     folder = Path(tempfile.gettempdir(), f"tidegate-image-{run}")
     lock = folder.with_suffix(".lock").open("w")
+    failure = folder / "failure"
 
     def leave() -> None:
         with suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder)
-            Path(lock.name).unlink()
+            shutil.rmtree(folder, ignore_errors=True)
+            Path(lock.name).unlink(missing_ok=True)
 
     atexit.register(leave)
-    try:
+    with suppress(BlockingIOError):  # another builds, or has built
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        fcntl.flock(lock, fcntl.LOCK_SH)  # another builds, or has built
-    else:
         folder.mkdir()
-        build(folder)
-        fcntl.flock(lock, fcntl.LOCK_SH)
-    return Image.of(folder)
+        try:
+            build(folder)
+        except Exception as error:  # noqa: BLE001  # whatever it was, it is told by each test
+            failure.write_text(f"{error!r}\n{error}", "utf-8")
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    return failure.read_text("utf-8") if failure.exists() else Image.of(folder)

@@ -17,7 +17,9 @@ pytestmark = pytest.mark.timeout(240)
 
 @pytest.fixture(scope="module")
 def image() -> Image:
-    return built()
+    made = built()
+    assert isinstance(made, Image), made
+    return made
 
 
 def last(word: str) -> str:

@@ -18,7 +18,9 @@ PACKAGES = ["feeds", "runtime", "strategies"]
 
 @pytest.fixture(scope="module")
 def image() -> Image:
-    return built()
+    made = built()
+    assert isinstance(made, Image), made
+    return made
 
 
 def test_wheel_holds_exactly_the_packages(image: Image) -> None:
