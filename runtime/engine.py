@@ -13,7 +13,9 @@ import msgspec
 
 from feeds.base import Subscription
 from feeds.events import (
+    SECOND,
     Event,
+    FeedState,
     Gap,
     Malformed,
     MarketEvent,
@@ -187,7 +189,13 @@ class Engine:
             case Gap():
                 self._gaps += 1
                 out.append(event)
+                seconds = round((event.end - event.start) / SECOND, 3)
+                about = {"symbol": event.symbol or "all", "seconds": seconds}
+                self.desk.log("warning", "data gap", {**about, "reason": event.reason})
             case Status():
+                is_bad = event.state is FeedState.DISCONNECTED
+                about = {"feed": event.feed, "state": event.state, "detail": event.detail}
+                self.desk.log("warning" if is_bad else "info", "feed", about)
                 self._call("on_feed_status", self.strategy.on_feed_status, event)
             case Malformed():
                 self._malformed += 1

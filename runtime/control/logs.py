@@ -163,8 +163,15 @@ def _processors(settings: LogSettings, stream: TextIO) -> list[Processor]:
     return [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _head_first,
         _json,
     ]
+
+
+def _head_first(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put when, how grave and what before the rest: a line is read from its left."""
+    head = {key: event.pop(key) for key in ("timestamp", "level", "event")}
+    return {**head, **event}
 
 
 _STRICT_JSON = structlog.processors.JSONRenderer(default=_text, allow_nan=False)
