@@ -7,6 +7,7 @@ stderr; a traceback appears only at --log-level debug.
 import os
 import signal
 import sys
+import threading
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,8 @@ import typer
 
 from runtime.control.signals import hold_back
 from runtime.errors import ConfigError, StrategyError, TidegateError, VenueRefused
+
+FLUSH_SECONDS = 1.0
 
 app = typer.Typer(
     help="Trade machine-learning strategies live: training never disturbs trading.",
@@ -200,11 +203,18 @@ def main() -> NoReturn:
     sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop_before_start)
+    code: object = 0
     try:
         app()  # typer leaves by itself: with 0, a command's own code, or 2 and its usage message
+    except SystemExit as ending:
+        code = ending.code
     except TidegateError as error:
-        sys.exit(_fail(error))
-    sys.exit(0)
+        code = _fail(error)
+    except BaseExceptionGroup as group:
+        if group.split(SystemExit)[1] is not None:
+            raise
+        code = 0  # a stop that came while the last tasks were ending
+    _leave(code if isinstance(code, int) else 0)
 
 
 def _fail(error: TidegateError) -> int:
@@ -246,12 +256,11 @@ def _run(
             signal.signal(number, signal.SIG_IGN)  # it has ended, and goes on to say how
         log.info("summary", **outcome.figures())
     code = 0 if outcome.failure is None else _fail(outcome.failure)
-    _flush_stdout()
     if outcome.left_running:
+        with suppress(OSError):
+            sys.stderr.write(f"tidegate: left without {', '.join(outcome.left_running)}\n")
         # A thread that ignores its stop would keep the interpreter from leaving.
-        sys.stderr.write(f"tidegate: left without {', '.join(outcome.left_running)}\n")
-        sys.stderr.flush()
-        os._exit(code)
+        _leave(code, at_once=True)
     raise typer.Exit(code)
 
 
@@ -265,13 +274,24 @@ def _nowhere() -> TextIO:
     return Path(os.devnull).open("w", encoding="utf-8")
 
 
-def _flush_stdout() -> None:
-    """Write out what waits; where nobody reads any more, that is no failure of the run."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        # What is left would be written once more, and fail once more, as the interpreter leaves.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _leave(code: int, *, at_once: bool = False) -> NoReturn:
+    """Leave with this code, even where what is left to say can't be said any more.
+
+    The interpreter's own last flush would fail on a full disk, and never end on a pipe that nobody
+    reads; neither is a failure of the run.
+    """
+    said = threading.Event()
+
+    def flush() -> None:
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            said.set()
+
+    threading.Thread(target=flush, name="last-words", daemon=True).start()
+    if not said.wait(FLUSH_SECONDS) or at_once:
+        os._exit(code)
+    sys.exit(code)
 
 
 def _speed(text: str | None) -> float | None:

@@ -8,6 +8,8 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
 ROOT = Path(__file__).resolve().parents[1]
+# Commands are tested as users have them: with streams that hold back what they are given.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 
 @pytest.fixture(autouse=True)
