@@ -188,6 +188,7 @@ def build_run(
         parameters=settings.parameters,
         time_zone=settings.time_zone,
         history=settings.engine.history,
+        isolations=(settings.training.isolation, *training.isolations),
     )
     return LiveRun(
         engine=Engine(strategy, desk),

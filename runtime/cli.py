@@ -72,6 +72,9 @@ def run(
     training: Annotated[
         bool | None, typer.Option("--training/--no-training", help="start with training on or off")
     ] = None,
+    isolation: Annotated[
+        str | None, typer.Option(help="how training jobs are run: thread or process")
+    ] = None,
     state_dir: Annotated[
         str | None, typer.Option(envvar="TIDEGATE_STATE_DIR", help="where a run leaves its state")
     ] = None,
@@ -102,7 +105,7 @@ def run(
             "table": {"columns": _columns(columns)},
         },
         "trading": {"cash": cash},
-        "training": {"preset": quota, "enabled": training},
+        "training": {"preset": quota, "enabled": training, "isolation": isolation},
         "log": {"level": log_level, "format": log_format, "file": log_file},
     }
     _run(strategy, overrides, config, duration)

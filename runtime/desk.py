@@ -5,7 +5,7 @@ Everything a strategy asks for becomes a value in `commands`; nothing is carried
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -32,7 +32,7 @@ from runtime.trading.orders import (
 from runtime.trading.portfolio import Portfolio
 from runtime.trading.risk import Approved, RiskGate, RiskView, lot_size, risk_view
 from runtime.training.control import TrainingControl
-from runtime.training.jobs import JobId, JobRequest, TrainingHandle
+from runtime.training.jobs import JobId, JobOptions, JobRequest, TrainingHandle
 from runtime.training.slots import ModelSlot
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -56,6 +56,7 @@ class Desk:
         parameters: Mapping[str, str],
         time_zone: str,
         history: int,
+        isolations: Sequence[str] = ("thread",),
     ) -> None:
         self.now_ns = 0
         self.portfolio = portfolio
@@ -75,6 +76,7 @@ class Desk:
         self._run_id = run_id
         self._gate = gate
         self._history = history
+        self._isolations = isolations  # the first is the run's own
         self._numbers = itertools.count(1)
         self._jobs = itertools.count(1)
         self._open: dict[ClientOrderId, TrackedOrder] = {}
@@ -237,11 +239,19 @@ class Desk:
     # ---- training, words, the end ------------------------------------------------------------
 
     def train(
-        self, method: Callable[[], object], into: ModelSlot | None, name: str | None
+        self,
+        method: Callable[[], object],
+        into: ModelSlot | None,
+        name: str | None,
+        options: JobOptions,
     ) -> TrainingHandle:
         """Queue a job."""
         if not callable(method):
             raise StrategyError(f"train({method!r}): a method without arguments is needed", "")
+        isolation = options.isolation or self._isolations[0]
+        if isolation not in self._isolations:
+            allowed = ", ".join(sorted(set(self._isolations)))
+            raise StrategyError(f"train(isolation={isolation!r}): allowed are {allowed}", "")
         label = name or str(getattr(method, "__name__", type(method).__name__))
         if into is not None:
             self.slots[into.name] = into
@@ -250,8 +260,10 @@ class Desk:
             name=label,
             method=method,
             slot=into,
-            isolation="thread",
+            isolation=isolation,
             requested=self.now_ns,
+            timeout_ns=options.timeout_ns,
+            retries=options.retries,
         )
         handle = TrainingHandle(request)
         self.commands.append(Train(request, handle))

@@ -53,6 +53,7 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     `preset` gives capacity, refill and interval by name; each may be given by itself. `policy` says
     what happens to a job that is refused a minute: it is cancelled, or the run stops (LEAN's way).
+    `isolation` says how jobs are run that don't say it themselves.
     """
 
     enabled: bool = True
@@ -65,6 +66,7 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     policy: Literal["cancel", "stop"] = "cancel"
     workers: int = 1
     timeout_minutes: float | None = None
+    isolation: Literal["thread", "process"] = "thread"
 
     def bucket(self) -> tuple[int, int, int]:
         """Return capacity (minutes), refill amount (minutes) and interval (ns)."""

@@ -20,7 +20,7 @@ from runtime.slices import Slice
 from runtime.trading.orders import OrderEvent, OrderTicket, OrderType
 from runtime.trading.portfolio import Portfolio
 from runtime.training.control import TrainingControl
-from runtime.training.jobs import TrainingHandle
+from runtime.training.jobs import JobOptions, TrainingHandle, job_options
 from runtime.training.slots import ModelSlot
 
 
@@ -110,7 +110,11 @@ class Context(Protocol):
         ...
 
     def train(
-        self, method: Callable[[], object], into: ModelSlot | None, name: str | None
+        self,
+        method: Callable[[], object],
+        into: ModelSlot | None,
+        name: str | None,
+        options: JobOptions,
     ) -> TrainingHandle:
         """Queue a job."""
         ...
@@ -266,6 +270,9 @@ class Strategy:
         *,
         into: ModelSlot | None = None,
         name: str | None = None,
+        isolation: str | None = None,
+        timeout: timedelta | None = None,
+        retries: int = 0,
     ) -> TrainingHandle:
         """Queue a training job now: it runs in the pool under the quota, beside trading.
 
@@ -273,8 +280,14 @@ class Strategy:
             method: called without arguments; what it returns is published `into` the slot.
             into: the slot that becomes ready with the result.
             name: how logs call it; the method's own name by default.
+            isolation: how it is run, "thread" or "process"; by default as the settings say.
+            timeout: what it may run, without pauses; by default as the settings say.
+            retries: how often it is queued again when it fails.
+
+        Raises:
+            StrategyError: no such isolation, or an option out of its range.
         """
-        return self._door.train(method, into, name)
+        return self._door.train(method, into, name, job_options(isolation, timeout, retries))
 
     def log(self, message: object, **fields: object) -> None:
         """Write an info line; fields become keys of the JSON line."""

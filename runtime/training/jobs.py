@@ -5,12 +5,13 @@ loop; the strategy author holds a TrainingHandle, which only looks.
 """
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from enum import StrEnum
 from typing import NewType
 
 import msgspec
 
-from runtime.errors import IllegalTransition
+from runtime.errors import IllegalTransition, StrategyError
 from runtime.training.readiness import Readiness, ReadinessState
 from runtime.training.slots import ModelSlot
 
@@ -39,6 +40,7 @@ class JobEvent(StrEnum):
     """What happens to a job.
 
     EXHAUST: a minute was refused. ABANDON: it was told to stop, did not, and cannot be killed.
+    RETRY: it failed and is queued again.
     """
 
     START = "start"
@@ -46,6 +48,7 @@ class JobEvent(StrEnum):
     RESUME = "resume"
     SUCCEED = "succeed"
     FAIL = "fail"
+    RETRY = "retry"
     CANCEL = "cancel"
     EXHAUST = "exhaust"
     ABANDON = "abandon"
@@ -57,6 +60,7 @@ TRANSITIONS: Mapping[tuple[JobState, JobEvent], JobState] = {
     (JobState.RUNNING, JobEvent.PAUSE): JobState.PAUSED,
     (JobState.RUNNING, JobEvent.SUCCEED): JobState.SUCCEEDED,
     (JobState.RUNNING, JobEvent.FAIL): JobState.FAILED,
+    (JobState.RUNNING, JobEvent.RETRY): JobState.QUEUED,
     (JobState.RUNNING, JobEvent.CANCEL): JobState.CANCELLED,
     (JobState.RUNNING, JobEvent.EXHAUST): JobState.OUT_OF_QUOTA,
     (JobState.RUNNING, JobEvent.ABANDON): JobState.ABANDONED,
@@ -65,11 +69,38 @@ TRANSITIONS: Mapping[tuple[JobState, JobEvent], JobState] = {
 }
 
 
+class JobOptions(msgspec.Struct, frozen=True):
+    """How one job is run, as `train` was asked.
+
+    `isolation` names the way, None is the run's own; `timeout_ns` limits its run time, None is the
+    run's limit; a job that fails is queued again up to `retries` times.
+    """
+
+    isolation: str | None = None
+    timeout_ns: int | None = None
+    retries: int = 0
+
+
+def job_options(isolation: str | None, timeout: timedelta | None, retries: int) -> JobOptions:
+    """Check what an author gave to `train`.
+
+    Raises:
+        StrategyError: a time limit that is not positive, or fewer than 0 retries.
+    """
+    if timeout is not None and timeout <= timedelta(0):
+        raise StrategyError(f"train(timeout={timeout}): more than 0 is needed", "")
+    if retries < 0:
+        raise StrategyError(f"train(retries={retries}): 0 or more is needed", "")
+    limit = None if timeout is None else timeout // timedelta(microseconds=1) * 1000
+    return JobOptions(isolation, limit, retries)
+
+
 class JobRequest(msgspec.Struct, frozen=True):
     """What to train: `method` is called without arguments, off the event loop.
 
-    What it returns is published into `slot`, where there is one. `isolation` names how it is run
-    ("thread"); `requested` is ns UTC. `name` is what people read, `id` names this one run.
+    What it returns is published into `slot`, where there is one. `isolation` names how it is run;
+    `requested` is ns UTC. `name` is what people read, `id` names this one run. `timeout_ns` and
+    `retries` are those of JobOptions.
     """
 
     id: JobId
@@ -78,13 +109,16 @@ class JobRequest(msgspec.Struct, frozen=True):
     slot: ModelSlot | None
     isolation: str
     requested: int
+    timeout_ns: int | None = None
+    retries: int = 0
 
 
 class Job(msgspec.Struct, eq=False):
     """The record of one run.
 
     `started` and `finished` are engine times, ns UTC; `spent_minutes` are tokens taken; `error` is
-    one sentence and `traceback` the text behind it; `version` is what it published, 0 for nothing.
+    one sentence and `traceback` the text behind it; `version` is what it published, 0 for nothing;
+    `retried` counts the runs that failed and were followed by another.
     `watchers` are the readinesses of handles without a slot.
     """
 
@@ -96,6 +130,7 @@ class Job(msgspec.Struct, eq=False):
     error: str = ""
     traceback: str = ""
     version: int = 0
+    retried: int = 0
     watchers: list[Readiness] = msgspec.field(default_factory=list)
 
     def advance(self, event: JobEvent) -> None:
@@ -114,6 +149,11 @@ class Job(msgspec.Struct, eq=False):
         for readiness in self._readinesses():
             if readiness.state is not ReadinessState.TRAINING:
                 readiness.waiting(cause)
+
+    def tell_retrying(self) -> None:
+        """Tell whoever waits for the result that a run failed, and that another is queued."""
+        for readiness in self._readinesses():
+            readiness.waiting("queued again")
 
     def tell_training(self) -> None:
         """Tell whoever waits for the result that it is being made."""

@@ -86,6 +86,11 @@ class TrainingManager:
         self._closed = anyio.Event()
         self._changed = anyio.Event()
 
+    @property
+    def isolations(self) -> tuple[str, ...]:
+        """The names of the ways to run a job."""
+        return tuple(self._isolations)
+
     # ---- asked of it -------------------------------------------------------------------------
 
     def register(self, request: JobRequest) -> None:
@@ -289,11 +294,13 @@ class TrainingManager:
         job = run.job
         if job.state is JobState.PAUSED:
             job.advance(JobEvent.RESUME)
-        job.advance(ending.event)
-        job.finished = self._engine_time()
         job.error = ending.error
         if ending.result is not None:
             job.traceback = ending.result.traceback
+        if ending.event is JobEvent.FAIL and self._retry(job):
+            return
+        job.advance(ending.event)
+        job.finished = self._engine_time()
         if job.state is JobState.SUCCEEDED:
             self._apply(job, ending)
         else:
@@ -310,6 +317,27 @@ class TrainingManager:
                 self.switch(on=False, by=f"limit of {self._rules.abandon_limit} abandoned jobs")
         self._pump()
         self._notify()
+
+    def _retry(self, job: Job) -> bool:
+        """Queue a job that failed again, behind what waits already; whether it was.
+
+        Where the same training is pending by itself, that run is the retry.
+        """
+        request = job.request
+        if self._is_closing or job.retried >= request.retries:
+            return False
+        if not self._queue.requeue(request.id):
+            return False
+        job.retried += 1
+        job.advance(JobEvent.RETRY)
+        job.tell_retrying()
+        self._report.tell(
+            Kind.RETRYING, job, f"run {job.retried} of {request.retries + 1} failed: {job.error}"
+        )
+        self._runs.pop(request.id)
+        self._pump()
+        self._notify()
+        return True
 
     def _apply(self, job: Job, ending: Ending) -> None:
         slot, result = job.request.slot, ending.result

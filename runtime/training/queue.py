@@ -91,6 +91,18 @@ class TrainingQueue:
         """
         del self._running[job]
 
+    def requeue(self, job: JobId) -> bool:
+        """Put a running request behind those that wait; False where it would be coalesced.
+
+        Raises:
+            KeyError: it does not run.
+        """
+        request = self._running[job]
+        if self.offer(request).outcome is Outcome.COALESCED:
+            return False
+        del self._running[job]
+        return True
+
     def withdraw(self, job: JobId) -> bool:
         """Take a pending request out; False where it does not pend."""
         for place, request in enumerate(self._pending):

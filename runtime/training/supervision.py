@@ -88,6 +88,8 @@ class JobRun:
         self._rules = rules
         self._tell = tell
         self._meter = Meter(clock.now(), rules.grace_ns, rules.quantum_ns)
+        own = job.request.timeout_ns
+        self._timeout_ns = rules.timeout_ns if own is None else own
         self._verdict: Verdict | None = None
         self._give_up_at: int | None = None
         self._nap: anyio.CancelScope | None = None  # while the watch sleeps
@@ -179,7 +181,7 @@ class JobRun:
         while self._verdict is None and self._meter.due(now):
             if self._quota.try_consume(1):
                 self._meter.pay()
-                self.job.spent_minutes = self._meter.spent
+                self.job.spent_minutes += 1  # a retry's minutes come on top
                 self._tell(self, TrainingUpdateKind.MINUTE_TAKEN, "")
             else:
                 self.stop(JobEvent.EXHAUST, refused(self.job, self._quota.statistics()))
@@ -197,7 +199,7 @@ class JobRun:
         while True:
             self._bill()
             now = self._clock.now()
-            limit = self._rules.timeout_ns
+            limit = self._timeout_ns
             if limit is not None and self._meter.elapsed(now) >= limit:
                 took = (
                     f"{self.job.request.name} ran longer than its limit of {limit / MINUTE:g} min"
@@ -213,7 +215,7 @@ class JobRun:
     def _next_moment(self, now: int) -> int | None:
         if self._give_up_at is not None:
             return self._give_up_at
-        wake, limit = self._meter.next_wake(now), self._rules.timeout_ns
+        wake, limit = self._meter.next_wake(now), self._timeout_ns
         if wake is None or limit is None:
             return wake
         return min(wake, now + limit - self._meter.elapsed(now))

@@ -19,6 +19,7 @@ class TrainingUpdateKind(StrEnum):
     PAUSED = "paused"
     RESUMED = "resumed"
     STOPPING = "stopping"
+    RETRYING = "retrying"
     FINISHED = "finished"
     FAILED = "failed"
     CANCELLED = "cancelled"

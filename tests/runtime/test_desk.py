@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from feeds.base import Subscription
 from feeds.events import AssetClass, Symbol
-from runtime.commands import CancelOrder, Command, Log, Submit
+from runtime.commands import CancelOrder, Command, Log, Submit, Train
 from runtime.desk import Desk
 from runtime.errors import StrategyError
 from runtime.securities import Resolution
@@ -26,6 +26,7 @@ from runtime.trading.orders import (
 from runtime.trading.portfolio import Portfolio
 from runtime.trading.risk import RiskGate, lot_size, standard_checks
 from runtime.training.control import TrainingControl
+from runtime.training.jobs import JobOptions
 from tests.stories.market import BTC, SPY, T0, Recorder, moments, once, quote, trade
 
 NO_FEE = {"fee_bps": 0.0}
@@ -46,6 +47,7 @@ def desk(cash: Decimal = Decimal(100_000), *, short: bool = True) -> Desk:
         parameters={},
         time_zone="America/New_York",
         history=100,
+        isolations=("thread", "process", "thread"),
     )
     made.now_ns = T0
     made.add(SPY, AssetClass.EQUITY, Resolution.TICK)
@@ -399,3 +401,19 @@ async def test_liquidate_in_a_run_ends_flat_with_no_order_left() -> None:
     assert not strategy.portfolio.invested
     assert [e.status for e in strategy.order_events].count(OrderState.CANCELLED) == 1
     assert outcome.profit == "-2.00"  # bought at 101, sold at 99
+
+
+def test_a_job_is_run_as_it_asks_and_else_as_the_run_does() -> None:
+    target = desk()
+    options = [JobOptions(), JobOptions("process", timeout_ns=5, retries=2)]
+    for one in options:
+        target.train(lambda: 1, None, "fit", one)
+    asked = [command.request for command in target.commands if isinstance(command, Train)]
+    assert [one.isolation for one in asked] == ["thread", "process"]
+    assert (asked[1].timeout_ns, asked[1].retries) == (5, 2)
+
+
+def test_an_unknown_isolation_is_one_sentence_at_once() -> None:
+    with pytest.raises(StrategyError) as caught:
+        desk().train(lambda: 1, None, "fit", JobOptions("proces"))
+    assert str(caught.value) == "train(isolation='proces'): allowed are process, thread"

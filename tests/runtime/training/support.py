@@ -35,9 +35,11 @@ def request(
     slot: ModelSlot | None = None,
     name: str = "",
     isolation: str = "thread",
+    **options: int,
 ) -> JobRequest:
     name = name or getattr(method, "__name__", "job")
-    return JobRequest(JobId(f"{name}#{next(_numbers)}"), name, method, slot, isolation, T0)
+    job = JobId(f"{name}#{next(_numbers)}")
+    return JobRequest(job, name, method, slot, isolation, T0, **options)
 
 
 async def settle() -> None:

@@ -1,16 +1,20 @@
 """The table of states by its whole product, and the handle a strategy author holds."""
 
+from datetime import timedelta
 from itertools import product
 
 import pytest
 
-from runtime.errors import IllegalTransition
+from feeds.events import MINUTE
+from runtime.errors import IllegalTransition, StrategyError
 from runtime.training.jobs import (
     TRANSITIONS,
     Job,
     JobEvent,
+    JobOptions,
     JobState,
     TrainingHandle,
+    job_options,
 )
 from runtime.training.readiness import ReadinessState
 from runtime.training.slots import ModelSlot
@@ -23,6 +27,7 @@ LEGAL = {
         E.PAUSE: S.PAUSED,
         E.SUCCEED: S.SUCCEEDED,
         E.FAIL: S.FAILED,
+        E.RETRY: S.QUEUED,
         E.CANCEL: S.CANCELLED,
         E.EXHAUST: S.OUT_OF_QUOTA,
         E.ABANDON: S.ABANDONED,
@@ -49,6 +54,15 @@ def test_every_pair_of_state_and_event(state: JobState, event: JobEvent) -> None
 @pytest.mark.parametrize("state", list(JobState))
 def test_an_ended_job_takes_nothing_more(state: JobState) -> None:
     assert state.is_terminal is not any(have == state for have, _ in TRANSITIONS)
+
+
+def test_options_are_checked_where_they_are_given() -> None:
+    assert job_options("process", timedelta(minutes=2), 3) == JobOptions("process", 2 * MINUTE, 3)
+    assert job_options(None, None, 0) == JobOptions()
+    with pytest.raises(StrategyError, match=r"timeout=0:00:00\): more than 0 is needed"):
+        job_options(None, timedelta(0), 0)
+    with pytest.raises(StrategyError, match=r"retries=-1\): 0 or more is needed"):
+        job_options(None, None, -1)
 
 
 def test_a_handle_shows_its_request_before_training_takes_it() -> None:

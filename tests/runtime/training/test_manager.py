@@ -306,6 +306,111 @@ async def test_a_time_limit_fails_the_job() -> None:
     assert slot.version == 0
 
 
+async def test_a_jobs_own_time_limit_goes_before_the_rules() -> None:
+    bench, gates = Bench(rules=TrainingRules(timeout_ns=3 * MINUTE)), [Gate(), Gate()]
+    async with bench.running():
+        for gate, limit in zip(gates, (MINUTE, 9 * MINUTE), strict=True):
+            handle = bench.manager.submit(request(gate.train, name="fit", timeout_ns=limit))
+            await bench.begun(gate)
+            await bench.pass_time(min(limit, 4 * MINUTE))
+            gate.release.set()
+            await bench.manager.idle()
+            assert handle.state is (JobState.FAILED if limit < 4 * MINUTE else JobState.SUCCEEDED)
+
+
+async def test_a_job_that_fails_is_queued_again_as_often_as_it_may() -> None:
+    outcomes = iter([ValueError("once"), ValueError("twice"), "model"])
+
+    def fit() -> object:
+        outcome = next(outcomes)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    bench, slot = Bench(), ModelSlot("model")
+    async with bench.running():
+        handle = bench.manager.submit(request(fit, slot, retries=2))
+        await bench.manager.idle()
+    assert (handle.state, slot.current) == (JobState.SUCCEEDED, "model")
+    assert [update.text for update in bench.of(Kind.RETRYING)] == [
+        "run 1 of 3 failed: ValueError: once",
+        "run 2 of 3 failed: ValueError: twice",
+    ]
+    assert "in fit" in bench.of(Kind.RETRYING)[0].traceback
+    assert bench.manager.statistics().finished == {JobState.SUCCEEDED: 1}
+
+
+async def test_a_last_retry_that_fails_is_a_failure_with_all_its_minutes() -> None:
+    bench, gates = Bench(), [Gate(), Gate()]
+    runs = iter(gates)
+
+    def fit() -> object:
+        next(runs).train()
+        raise ValueError("no data")
+
+    async with bench.running():
+        handle = bench.manager.submit(request(fit, retries=1))
+        for gate in gates:
+            await bench.begun(gate)
+            await bench.pass_time(2 * MINUTE)
+            gate.release.set()
+            await bench.until(Kind.RETRYING)
+        await bench.manager.idle()
+    assert (handle.state, handle.last_error) == (JobState.FAILED, "ValueError: no data")
+    assert (handle.spent_minutes, bench.quota.statistics().available) == (4, 116)
+
+
+async def test_a_pending_run_of_the_same_training_is_the_retry() -> None:
+    bench, gate = Bench(), Gate()
+
+    def fit() -> object:
+        gate.train()
+        raise ValueError("no data")
+
+    async with bench.running():
+        failed = bench.manager.submit(request(fit, retries=5))
+        await bench.begun(gate)
+        bench.manager.submit(request(fit))
+        gate.release.set()
+        await bench.manager.idle()
+    assert failed.state is JobState.FAILED
+    assert bench.manager.statistics().finished == {JobState.FAILED: 2}
+
+
+async def test_what_was_cancelled_or_ran_out_of_quota_is_not_tried_again() -> None:
+    bench, gates = Bench(capacity=1), [Gate(), Gate()]
+    async with bench.running():
+        for gate in gates:
+            handle = bench.manager.submit(request(gate.train, retries=5))
+            await bench.begun(gate)
+            if gate is gates[0]:
+                handle.cancel()
+            else:
+                await bench.pass_time(3 * MINUTE)
+            gate.release.set()
+            await bench.manager.idle()
+    assert bench.of(Kind.RETRYING) == []
+
+
+async def test_a_retry_that_waits_can_be_cancelled() -> None:
+    bench, gate = Bench(), Gate()
+
+    def fit() -> object:
+        gate.train()
+        raise ValueError("no data")
+
+    async with bench.running():
+        handle = bench.manager.submit(request(fit, retries=5))
+        await bench.begun(gate)
+        bench.manager.switch(on=False, by="test")
+        gate.release.set()
+        await bench.until(Kind.RETRYING)
+        states = [handle.state]
+        handle.cancel()
+        states.append(handle.state)
+    assert states == [JobState.QUEUED, JobState.CANCELLED]
+
+
 async def test_a_handle_cancels_its_job_running_or_queued() -> None:
     bench, gate = Bench(), Gate("model")
     slot = ModelSlot("model")

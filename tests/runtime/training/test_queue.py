@@ -109,6 +109,19 @@ def test_withdrawing_takes_what_pends_and_only_that() -> None:
     assert (queue.running, queue.queued) == ((running,), ())
 
 
+def test_requeued_is_behind_what_waits_unless_the_same_training_does() -> None:
+    queue = TrainingQueue()
+    for one in (again := request(first), other := request(second)):
+        queue.offer(one)
+    assert queue.take() is again
+    assert queue.requeue(again.id)
+    assert (queue.running, queue.queued) == ((), (other, again))
+    assert queue.take() is other
+    queue.offer(newer := request(second))
+    assert not queue.requeue(other.id)
+    assert (queue.running, queue.queued) == ((other,), (again, newer))
+
+
 def test_finishing_what_does_not_run_is_an_error() -> None:
     with pytest.raises(KeyError):
         TrainingQueue().finish(JobId("nobody"))
@@ -160,6 +173,16 @@ class QueueMachine(RuleBasedStateMachine):
         ended = data.draw(st.sampled_from(self.running))
         self.queue.finish(ended.id)
         self.running.remove(ended)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def requeue(self, data: st.DataObject) -> None:
+        failed = data.draw(st.sampled_from(self.running))
+        pending = any(one.method is failed.method for one in self.waiting)
+        assert self.queue.requeue(failed.id) is not pending
+        if not pending:
+            self.running.remove(failed)
+            self.waiting.append(failed)
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
