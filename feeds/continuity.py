@@ -16,6 +16,9 @@ LARGEST_GAP = 100_000_000
 HOLES_REMEMBERED = 256
 """Holes kept per stream; a trade that comes later than this many holes is taken for a duplicate."""
 
+IDS_REMEMBERED = 1_000
+"""Ids without order kept per symbol: as many as one page of a venue's history."""
+
 
 class Verdict(msgspec.Struct, frozen=True):
     """Whether a trade is to be delivered, and the gap that it revealed."""
@@ -63,6 +66,7 @@ class Continuity:
 
     def __init__(self) -> None:
         self._streams: dict[tuple[Symbol, str], _Stream] = {}
+        self._seen: dict[Symbol, dict[str, None]] = {}
         self.duplicates = 0
         self.late = 0
         self.gaps = 0
@@ -100,6 +104,17 @@ class Continuity:
         self.duplicates += 1
         return _DUPLICATE
 
+    def admit_once(self, symbol: Symbol, trade_id: str) -> bool:
+        """Say whether this trade is new, where ids have no order; the last IDS_REMEMBERED count."""
+        seen = self._seen.setdefault(symbol, {})
+        if trade_id in seen:
+            self.duplicates += 1
+            return False
+        seen[trade_id] = None
+        if len(seen) > IDS_REMEMBERED:
+            del seen[next(iter(seen))]
+        return True
+
     def prime(
         self, symbol: Symbol, number: int, time: int, received: int, channel: str = "trade"
     ) -> Gap | None:
@@ -118,20 +133,27 @@ class Continuity:
 
     def _jump(self, stream: _Stream, point: _Point, end: int) -> Gap:
         """Move forward to the point, leaving a hole that ends at `end`."""
-        missing = end - stream.last
+        first, missing = stream.last + 1, end - stream.last
         if missing > LARGEST_GAP:
             return self._restart(stream, point)
-        stream.holes.append((stream.last + 1, end))
+        stream.holes.append((first, end))
         del stream.holes[:-HOLES_REMEMBERED]
-        return self._move(stream, point, f"{missing} missing by number", missing)
+        return self._move(stream, point, f"{missing} missing by number", missing, first)
 
     def _restart(self, stream: _Stream, point: _Point) -> Gap:
         """Begin again at the point: how much is missing, nobody can tell."""
         stream.holes.clear()
         return self._move(stream, point, f"the numbers went from {stream.last} to {point.number}")
 
-    def _move(self, stream: _Stream, point: _Point, reason: str, missing: int | None = None) -> Gap:
-        gap = Gap(point.symbol, stream.time, point.time, point.received, reason, missing)
+    def _move(
+        self,
+        stream: _Stream,
+        point: _Point,
+        reason: str,
+        missing: int | None = None,
+        first: int | None = None,
+    ) -> Gap:
+        gap = Gap(point.symbol, stream.time, point.time, point.received, reason, missing, first)
         stream.last, stream.time = point.number, max(stream.time, point.time)
         self.gaps += 1
         return gap

@@ -162,7 +162,7 @@ class Gap(msgspec.Struct, frozen=True, gc=False):
     """Data that we know we do not have, between two venue times.
 
     `symbol` is None when the whole connection was away; `missing` is the number of trades where
-    the venue's sequence tells it.
+    the venue's sequence tells it, and `first` the number of the first of them.
     """
 
     symbol: Symbol | None
@@ -171,6 +171,7 @@ class Gap(msgspec.Struct, frozen=True, gc=False):
     received: int
     reason: str
     missing: int | None = None
+    first: int | None = None
 
 
 class Status(msgspec.Struct, frozen=True, gc=False):

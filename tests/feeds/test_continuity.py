@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feeds.continuity import HOLES_REMEMBERED, LARGEST_GAP, Continuity
+from feeds.continuity import HOLES_REMEMBERED, IDS_REMEMBERED, LARGEST_GAP, Continuity
 from feeds.events import Symbol
 
 A, B = Symbol("A/USD"), Symbol("B/USD")
@@ -28,6 +28,7 @@ def test_each_number_above_the_first_is_admitted_once(steps: list[int], base: in
         if verdict.gap is not None:
             assert verdict.gap.missing == number - max(seen) - 1
             assert (verdict.gap.start, verdict.gap.end) == (max(seen), number)
+            assert verdict.gap.first == max(seen) + 1
             missing_told += verdict.gap.missing
         if verdict.is_new:
             seen.add(number)
@@ -132,3 +133,13 @@ def test_priming_with_what_is_known_changes_nothing() -> None:
     assert gap is not None
     assert gap.missing is None
     assert continuity.admit(A, 4, 10, 10) == continuity.admit(A, 5, 11, 11)
+
+
+def test_ids_without_order_are_admitted_once_within_what_is_remembered() -> None:
+    continuity = Continuity()
+    ids = [f"id-{n}" for n in range(IDS_REMEMBERED)]
+    assert [continuity.admit_once(A, i) for i in [*ids, *ids]] == [True] * 1000 + [False] * 1000
+    assert continuity.duplicates == 1000
+    assert continuity.admit_once(B, ids[0])
+    assert continuity.admit_once(A, "id-new")  # the oldest is forgotten
+    assert continuity.admit_once(A, ids[0])
