@@ -26,8 +26,8 @@ from runtime.strategy import Strategy, when_ready
 from runtime.trading.orders import OrderEvent, OrderState, OrderTicket, OrderType, Side
 from runtime.trading.portfolio import Portfolio, Position
 from runtime.training.jobs import JobState, TrainingHandle
-from runtime.training.readiness import Readiness
-from runtime.training.slots import ModelSlot, Published
+from runtime.training.readiness import Readiness, ReadinessCause
+from runtime.training.slots import ModelSlot, Published, TrainedModel
 
 __all__ = [
     # the strategy and what it is given
@@ -58,7 +58,9 @@ __all__ = [
     # models
     "ModelSlot",
     "Published",
+    "TrainedModel",
     "Readiness",
+    "ReadinessCause",
     "JobState",
     "TrainingHandle",
     # orders and money

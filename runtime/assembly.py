@@ -23,7 +23,7 @@ from feeds.synthetic import SyntheticFeed
 from feeds.venue.process import EmbeddedVenue, VenueOptions, embedded_venue
 from runtime.clock import Clock, SteadyClock, SystemClock, VirtualClock
 from runtime.control.heartbeat import write_heartbeat
-from runtime.control.training_log import log_training
+from runtime.control.training_log import ReadinessLog, log_training
 from runtime.desk import Desk
 from runtime.engine import Engine
 from runtime.errors import ConfigError, RunFailed
@@ -38,6 +38,7 @@ from runtime.training.isolation.thread import ThreadIsolation
 from runtime.training.manager import TrainingManager
 from runtime.training.queue import TrainingQueue
 from runtime.training.quota import TrainingQuota
+from runtime.training.shelf import ModelShelf
 from runtime.training.supervision import TrainingRules
 
 SHORTABLE = frozenset({AssetClass.EQUITY, AssetClass.FOREX})
@@ -198,6 +199,7 @@ def build_run(
             max_quote_age_ns=round(trading.max_quote_age_seconds * SECOND),
         ),
         training=training,
+        models=ModelShelf(clock, ReadinessLog(log)),
         clock=clock,
         log=log,
         settings=settings.engine,

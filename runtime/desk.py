@@ -144,11 +144,15 @@ class Desk:
 
     def history(self, symbol: Symbol, count: int) -> BarWindow:
         """Return the newest bars."""
-        return self._line(symbol).bar_window(count)
+        window = self._line(symbol).bar_window(count)
+        self.training.note_data(self.now_ns)  # after the reading: a job's thread reads as time runs
+        return window
 
     def tick_history(self, symbol: Symbol, count: int) -> TickWindow:
         """Return the newest ticks."""
-        return self._line(symbol).tick_window(count)
+        window = self._line(symbol).tick_window(count)
+        self.training.note_data(self.now_ns)
+        return window
 
     # ---- orders ------------------------------------------------------------------------------
 
@@ -254,7 +258,7 @@ class Desk:
             raise StrategyError(f"train(isolation={isolation!r}): allowed are {allowed}", "")
         label = name or str(getattr(method, "__name__", type(method).__name__))
         if into is not None:
-            self.slots[into.name] = into
+            self.know(into)
         request = JobRequest(
             id=JobId(f"{label}-{next(self._jobs)}"),
             name=label,
@@ -268,6 +272,19 @@ class Desk:
         handle = TrainingHandle(request)
         self.commands.append(Train(request, handle))
         return handle
+
+    def know(self, slot: ModelSlot) -> None:
+        """Take note of a slot of the strategy.
+
+        Raises:
+            StrategyError: another one has its name.
+        """
+        if self.slots.setdefault(slot.name, slot) is not slot:
+            raise StrategyError(
+                f"two slots are named {slot.name!r}: a name stands for one model in logs, commands "
+                "and storage",
+                "",
+            )
 
     def log(self, level: str, message: str, fields: Mapping[str, object]) -> None:
         """Write a line; "event" is the log's own word for the message."""

@@ -6,7 +6,7 @@ strategy wants done goes out as one. Live and backtest differ only in who calls 
 
 import inspect
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -28,6 +28,7 @@ from runtime.errors import StrategyError, TidegateError
 from runtime.slices import MARKET_KINDS, build_slice
 from runtime.strategy import Strategy
 from runtime.trading.orders import OrderUpdate
+from runtime.training.slots import ModelSlot
 
 EngineEvent = Event | OrderUpdate
 
@@ -91,6 +92,8 @@ class Engine:
         self.strategy.bind(self.desk)
         self._call("initialize", self.strategy.initialize)
         self.desk.is_initializing = False
+        for slot in _slots(vars(self.strategy).values()):
+            self.desk.know(slot)
         if not self.desk.securities:
             raise StrategyError(
                 f"{self._name}.initialize added no symbol: call add_equity, add_crypto, add_forex "
@@ -271,6 +274,18 @@ class Engine:
         except (Exception, SystemExit) as error:  # a strategy may raise anything
             what = describe(error, _file(callback))
             raise StrategyError(f"{self._name}.{name} raised {what}", name) from error
+
+
+def _slots(values: Iterable[object]) -> Iterator[ModelSlot]:
+    """The slots among these values, and in the lists and dicts among them."""
+    for value in values:
+        match value:
+            case ModelSlot():
+                yield value
+            case list() | tuple():
+                yield from (inner for inner in value if isinstance(inner, ModelSlot))
+            case dict():
+                yield from (inner for inner in value.values() if isinstance(inner, ModelSlot))
 
 
 def describe(error: BaseException, file: str = "") -> str:

@@ -7,7 +7,8 @@ for training, so the same tape gives the same run.
 
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 
 import anyio
 import msgspec
@@ -26,13 +27,16 @@ from runtime.settings import EngineSettings
 from runtime.slices import MARKET_KINDS, Pending
 from runtime.trading.broker import Broker
 from runtime.training.manager import TrainingManager
+from runtime.training.shelf import ModelShelf
+from runtime.training.slots import ModelSlot
 from runtime.training.updates import TrainingStatistics
 
 
 class Outcome(msgspec.Struct, frozen=True):
     """How a run ended, and its books: money in the account's currency, exact decimals as text.
 
-    `failure` is None after a clean stop. `left_running` names jobs that ignored the stop.
+    `failure` is None after a clean stop. `left_running` names jobs that ignored the stop. `skipped`
+    counts predictions for want of a ready model, by slot and cause.
     """
 
     reason: str
@@ -44,6 +48,7 @@ class Outcome(msgspec.Struct, frozen=True):
     profit: str
     fees: str
     left_running: tuple[str, ...]
+    skipped: Mapping[str, Mapping[str, int]] = {}
 
     def figures(self) -> dict[str, object]:
         """Return what a summary line shows."""
@@ -64,7 +69,11 @@ class Outcome(msgspec.Struct, frozen=True):
             "feed_reconnects": self.feed.reconnects,
             "jobs": {str(state): count for state, count in self.training.finished.items()},
             "quota_left": f"{self.training.quota.available}/{self.training.quota.capacity}",
+            "next_refill": _quota(self.training)["next_refill"],
+            "spent_minutes": self.training.spent,
         }
+        if self.skipped:
+            rows["skipped"] = self.skipped
         if self.feed.ignored:
             rows["feed_ignored"] = self.feed.ignored
         return rows
@@ -80,6 +89,7 @@ class LiveRun:
         feed: Feed,
         broker: Broker,
         training: TrainingManager,
+        models: ModelShelf,
         clock: Clock,
         log: FilteringBoundLogger,
         settings: EngineSettings,
@@ -89,6 +99,7 @@ class LiveRun:
         self.feed = feed
         self.broker = broker
         self.training = training
+        self.models = models
         self.clock = clock
         self.log = log
         self.settings = settings
@@ -119,7 +130,8 @@ class LiveRun:
         async with anyio.create_task_group() as tasks:
             for helper in (self._listen, self._lag.run, self._report, self.training.run):
                 tasks.start_soon(self._guard, helper)
-            tasks.start_soon(self._guard, self.broker.run)
+            for helper in (self.broker.run, self.models.run):
+                tasks.start_soon(self._guard, helper)
             await anyio.lowlevel.checkpoint()
             if self._begin():
                 await self._take_data(duration)
@@ -145,6 +157,8 @@ class LiveRun:
         try:
             commands = self.engine.start(now)
             self._cash_at_start = self.engine.desk.portfolio.equity  # as initialize has set it
+            for slot in self.engine.desk.slots.values():
+                self.models.adopt(slot)
             self._carry_out(commands, now)
         except TidegateError as error:
             self.stop(str(error), error)
@@ -199,6 +213,7 @@ class LiveRun:
             profit=f"{portfolio.equity - self._cash_at_start:.2f}",
             fees=f"{portfolio.fees:.2f}",
             left_running=training.abandoned,
+            skipped=_skipped(self.engine.desk.slots),
         )
 
     # ---- data in -----------------------------------------------------------------------------
@@ -327,6 +342,8 @@ class LiveRun:
                         self.broker.cancel(order_id, now)
                     case Train(request, handle):
                         self._trained = True
+                        if request.slot is not None:
+                            self.models.adopt(request.slot)
                         self.training.submit(request, handle)
                     case Log(level, event, fields):
                         getattr(self.log, level)(event, **fields)
@@ -378,12 +395,34 @@ class LiveRun:
             "pending": pending.pending,
             "conflated": pending.conflated_quotes,
             "training": "on" if training.is_on else "off",
-            "quota": f"{training.quota.available}/{training.quota.capacity}",
+            **_quota(training),
+            "running": {
+                job.id: f"{job.elapsed:.0f} s, {job.spent} min paid" for job in training.running
+            },
             "models": {
-                name: f"v{slot.version}" if slot.is_ready else slot.readiness.cause
+                name: f"v{slot.version}" if slot.is_ready else slot.readiness.reason
                 for name, slot in self.engine.desk.slots.items()
             },
+            "skipped": _skipped(self.engine.desk.slots),
         }
+
+
+def _quota(training: TrainingStatistics) -> dict[str, object]:
+    quota = training.quota
+    refill = datetime.fromtimestamp(quota.next_refill // SECOND, UTC)
+    return {
+        "quota": f"{quota.available}/{quota.capacity}",
+        "next_refill": refill.isoformat().replace("+00:00", "Z"),
+    }
+
+
+def _skipped(slots: Mapping[str, ModelSlot]) -> dict[str, dict[str, int]]:
+    """Predictions that were skipped, by slot and cause."""
+    return {
+        name: {str(cause): count for cause, count in slot.skips.items()}
+        for name, slot in slots.items()
+        if slot.skips
+    }
 
 
 def _received(events: Sequence[Event]) -> int:

@@ -45,6 +45,7 @@ SHELLS = {
     "runtime.testing": "runs what it tests",
     "runtime.training.isolation.thread": "runs a job's method",
     "runtime.training.manager": "starts jobs",
+    "runtime.training.shelf": "wakes when a model's age runs out",
     "runtime.training.reporting": "reports what it supervises",
     "runtime.training.supervision": "waits beside a running job",
     "runtime.training.waiting": "waits for tokens",

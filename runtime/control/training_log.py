@@ -1,7 +1,13 @@
-"""What training says, as log lines: each update is one line with its figures."""
+"""What training says, as log lines: each update is one line with its figures.
+
+Readiness has a line for each change, never for each tick: why there is no prediction, and that
+there is one again.
+"""
 
 from structlog.typing import FilteringBoundLogger
 
+from runtime.training.readiness import ReadinessCause, ReadinessStatus
+from runtime.training.slots import ModelSlot
 from runtime.training.updates import TrainingUpdate
 from runtime.training.updates import TrainingUpdateKind as Kind
 
@@ -27,3 +33,28 @@ def log_training(log: FilteringBoundLogger, update: TrainingUpdate) -> None:
         fields["training"] = "on" if update.is_on else "off"
     write = log.warning if update.kind in LOUD else log.info
     write(f"training: {update.kind}", quota_left=update.available, **fields)
+
+
+class ReadinessLog:
+    """Writes a line where a slot's readiness has changed; a new version of a ready one has its own.
+
+    Called from any thread.
+    """
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
+        self._ready: set[str] = set()
+
+    def __call__(self, slot: ModelSlot, status: ReadinessStatus) -> None:
+        """Write how the slot stands now."""
+        if status.cause is ReadinessCause.NONE:
+            if slot.name not in self._ready:
+                self._ready.add(slot.name)
+                self._log.info(
+                    "model ready", slot=slot.name, version=status.version, skipped=slot.skipped
+                )
+            return
+        self._ready.discard(slot.name)
+        write = self._log.warning if status.cause is ReadinessCause.EXPIRED else self._log.info
+        fields = {"text": status.text} if status.text else {}
+        write("model not ready", slot=slot.name, cause=str(status.cause), **fields)

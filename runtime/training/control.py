@@ -30,6 +30,7 @@ class JobControl:
     def __init__(self, on_progress: Callable[[], None]) -> None:
         self.has_noticed = False
         self.metrics: dict[str, float] = {}
+        self.data_until: int | None = None
         self.last = Progress(0.0, "")
         self._asked = False
         self._pending = False
@@ -99,6 +100,12 @@ class TrainingControl:
         job = CURRENT_JOB.get()
         if job is not None:
             job.metrics.update({name: float(value) for name, value in metrics.items()})
+
+    def note_data(self, now: int) -> None:
+        """Note that the job this is called from reads data as of `now`, engine time in ns UTC."""
+        job = CURRENT_JOB.get()
+        if job is not None:
+            job.data_until = now
 
     @property
     def is_on(self) -> bool:

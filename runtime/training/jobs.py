@@ -12,7 +12,7 @@ from typing import NewType
 import msgspec
 
 from runtime.errors import IllegalTransition, StrategyError
-from runtime.training.readiness import Readiness, ReadinessState
+from runtime.training.readiness import Readiness, ReadinessCause
 from runtime.training.slots import ModelSlot
 
 JobId = NewType("JobId", str)
@@ -144,21 +144,21 @@ class Job(msgspec.Struct, eq=False):
             raise IllegalTransition(f"training job {self.request.id}", self.state, event)
         self.state = state
 
-    def tell_waiting(self, cause: str) -> None:
+    def tell_waiting(self, cause: ReadinessCause, text: str = "") -> None:
         """Tell whoever waits for the result what it waits for; not while another run trains it."""
         for readiness in self._readinesses():
-            if readiness.state is not ReadinessState.TRAINING:
-                readiness.waiting(cause)
+            if readiness.cause is not ReadinessCause.TRAINING:
+                readiness.not_yet(cause, text)
 
     def tell_retrying(self) -> None:
         """Tell whoever waits for the result that a run failed, and that another is queued."""
         for readiness in self._readinesses():
-            readiness.waiting("queued again")
+            readiness.not_yet(ReadinessCause.QUEUED, "again, after a failure")
 
     def tell_training(self) -> None:
         """Tell whoever waits for the result that it is being made."""
         for readiness in self._readinesses():
-            readiness.training()
+            readiness.not_yet(ReadinessCause.TRAINING)
 
     def tell_done(self) -> None:
         """Tell who watches a job without a slot that it has succeeded; a slot tells by itself."""
@@ -168,15 +168,14 @@ class Job(msgspec.Struct, eq=False):
     def tell_ended(self) -> None:
         """Tell whoever waits for the result that none came, and why."""
         if self.started is None:
-            self.tell_waiting("cancelled")
+            self.tell_waiting(ReadinessCause.CANCELLED, self.error)
             return
+        cause = {
+            JobState.CANCELLED: ReadinessCause.CANCELLED,
+            JobState.OUT_OF_QUOTA: ReadinessCause.OUT_OF_QUOTA,
+        }.get(self.state, ReadinessCause.FAILED)
         for readiness in self._readinesses():
-            if self.state is JobState.CANCELLED:
-                readiness.waiting("cancelled")
-            elif self.state is JobState.OUT_OF_QUOTA:
-                readiness.failed("out of quota")
-            else:
-                readiness.failed(f"failed: {self.error}")
+            readiness.not_yet(cause, self.error)
 
     def _readinesses(self) -> list[Readiness]:
         slot = self.request.slot

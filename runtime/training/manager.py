@@ -22,6 +22,7 @@ from runtime.training.isolation.base import Isolation, execute
 from runtime.training.jobs import Job, JobEvent, JobId, JobRequest, JobState, TrainingHandle
 from runtime.training.queue import Outcome, Switch, TrainingQueue
 from runtime.training.quota import TrainingClock, TrainingQuota
+from runtime.training.readiness import ReadinessCause
 from runtime.training.reporting import OnUpdate, Reporter
 from runtime.training.supervision import Ending, JobRun, TrainingRules
 from runtime.training.updates import TrainingStatistics
@@ -175,7 +176,7 @@ class TrainingManager:
             for run in list(self._runs.values()):
                 (run.carry_on if on else run.hold)()
             for request in self._queue.queued:
-                self._jobs[request.id].tell_waiting("queued" if on else "off")
+                self._jobs[request.id].tell_waiting(self._waits_for())
         self._pump()
         self._notify()
         return change
@@ -242,7 +243,7 @@ class TrainingManager:
             job = self._jobs[offer.request.id]
             self._report.tell(Kind.COALESCED, job, f"{request.id} is served by {offer.request.id}")
         handle.bind(job, lambda: self._cancel(job))
-        job.tell_waiting("queued" if self._queue.is_on else "off")
+        job.tell_waiting(self._waits_for())
         if handle.wants_cancel:
             self._cancel(job)
         return job
@@ -345,12 +346,20 @@ class TrainingManager:
             job.tell_done()
         elif result.accepted:
             job.version = slot.publish(
-                result.value, job.request.id, self._engine_time(), result.metrics
+                result.value,
+                job.request.id,
+                self._engine_time(),
+                result.metrics,
+                name=job.request.name,
+                data_until=result.data_until,
             )
             self._report.tell(Kind.MODEL_PUBLISHED, job, slot.name, metrics=result.metrics)
         else:
-            slot.readiness.waiting("the model was refused by its gate")
+            slot.readiness.not_yet(ReadinessCause.REJECTED)
             self._report.tell(Kind.MODEL_REJECTED, job, slot.name, metrics=result.metrics)
+
+    def _waits_for(self) -> ReadinessCause:
+        return ReadinessCause.QUEUED if self._queue.is_on else ReadinessCause.OFF
 
     def _cancel(self, job: Job) -> None:
         if self._queue.withdraw(job.request.id):
@@ -374,7 +383,7 @@ class TrainingManager:
         self._forget(job)
 
     def _forget(self, job: Job) -> None:
-        self._report.count(job.state)
+        self._report.count(job)
         self._jobs.pop(job.request.id, None)
         self._runs.pop(job.request.id, None)
 

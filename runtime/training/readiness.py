@@ -6,7 +6,7 @@ failure changes nothing here. How a task waits on a loop is put in place by `wai
 """
 
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 from typing import ClassVar
 
@@ -23,16 +23,58 @@ class ReadinessState(StrEnum):
     FAILED = "failed"
 
 
+class ReadinessCause(StrEnum):
+    """Why a model may not be used; NONE where it may."""
+
+    NONE = ""
+    NEVER_TRAINED = "never trained"
+    QUEUED = "queued"
+    OFF = "off"
+    TRAINING = "training"
+    CANCELLED = "cancelled"
+    OUT_OF_QUOTA = "out of quota"
+    FAILED = "failed"
+    REJECTED = "rejected by its gate"
+    EXPIRED = "expired"
+
+
+STATES: Mapping[ReadinessCause, ReadinessState] = {
+    ReadinessCause.NONE: ReadinessState.READY,
+    ReadinessCause.NEVER_TRAINED: ReadinessState.UNTRAINED,
+    ReadinessCause.QUEUED: ReadinessState.UNTRAINED,
+    ReadinessCause.OFF: ReadinessState.UNTRAINED,
+    ReadinessCause.TRAINING: ReadinessState.TRAINING,
+    ReadinessCause.CANCELLED: ReadinessState.UNTRAINED,
+    ReadinessCause.OUT_OF_QUOTA: ReadinessState.FAILED,
+    ReadinessCause.FAILED: ReadinessState.FAILED,
+    ReadinessCause.REJECTED: ReadinessState.UNTRAINED,
+    ReadinessCause.EXPIRED: ReadinessState.STALE,
+}
+
+
 class ReadinessStatus(msgspec.Struct, frozen=True):
-    """One consistent view: the state, the version that serves (0: none), and why it is so."""
+    """One consistent view: the cause, the version that serves (0: none), and more about the cause.
 
-    state: ReadinessState
-    version: int
-    cause: str
+    `text` is one sentence or "": an error, the figures of the quota.
+    """
+
+    cause: ReadinessCause = ReadinessCause.NEVER_TRAINED
+    version: int = 0
+    text: str = ""
+
+    @property
+    def state(self) -> ReadinessState:
+        """Where the model stands."""
+        return STATES[self.cause]
+
+    @property
+    def reason(self) -> str:
+        """Why it is not ready, in words: "training", "failed: ValueError: ..."; "" if it is."""
+        return f"{self.cause}: {self.text}" if self.text else str(self.cause)
 
 
-NEVER_TRAINED = ReadinessStatus(ReadinessState.UNTRAINED, 0, "never trained")
 Wake = Callable[[], None]
+Listener = Callable[[ReadinessStatus], None]
 
 
 class Readiness:
@@ -43,9 +85,10 @@ class Readiness:
 
     def __init__(self) -> None:
         self.is_ready = False
-        self.status = NEVER_TRAINED
+        self.status = ReadinessStatus()
         self._turns = 0  # how often it became ready: a waiter cannot miss a short moment of it
         self._wakes: dict[object, Wake] = {}
+        self._listeners: tuple[Listener, ...] = ()
         self._changed = threading.Condition()  # guards all fields; readers of one need no lock
 
     @property
@@ -59,9 +102,14 @@ class Readiness:
         return self.status.version
 
     @property
-    def cause(self) -> str:
-        """Why it is not ready, in words: "never trained", "training", "off", "failed: ..."."""
+    def cause(self) -> ReadinessCause:
+        """Why it is not ready; NONE if it is."""
         return self.status.cause
+
+    @property
+    def reason(self) -> str:
+        """Why it is not ready, in words; "" if it is."""
+        return self.status.reason
 
     async def wait(self) -> None:
         """Return once it is ready, or at once if it is; cancelling the wait leaves nothing behind.
@@ -98,40 +146,54 @@ class Readiness:
 
         return withdraw
 
+    def listen(self, listener: Listener) -> None:
+        """Have `listener` called at each change from now on, in whatever thread makes it."""
+        with self._changed:
+            self._listeners = (*self._listeners, listener)
+
     def ready(self, version: int) -> None:
         """Say that `version` serves; its model is in place already."""
         with self._changed:
-            self.status = ReadinessStatus(ReadinessState.READY, version, "")
+            self.status = ReadinessStatus(ReadinessCause.NONE, version)
             self.is_ready = True
             self._turns += 1
             wakes, self._wakes = self._wakes, {}
             self._changed.notify_all()
-        for wake in wakes.values():  # outside the lock: a wake may run foreign code
+        for wake in wakes.values():  # outside the lock too
             wake()
+        self._tell()
 
-    def stale(self, cause: str) -> None:
-        """Say that the version that serves is too old to use; without a version nothing changes."""
+    def stale(self, text: str, version: int | None = None) -> None:
+        """Say that the version that serves (or now takes its place) is too old to use.
+
+        Without any version nothing changes.
+        """
         with self._changed:
-            if self.status.version:
-                self.is_ready = False
-                self.status = ReadinessStatus(ReadinessState.STALE, self.status.version, cause)
+            version = self.status.version if version is None else version
+            if not version:
+                return
+            self.is_ready = False
+            self.status = ReadinessStatus(ReadinessCause.EXPIRED, version, text)
+        self._tell()
 
-    def training(self) -> None:
-        """Say that a first training runs; a version that serves goes on serving."""
-        self._without_version(ReadinessState.TRAINING, "training")
+    def not_yet(self, cause: ReadinessCause, text: str = "") -> None:
+        """Say why there is no first version yet; one that serves goes on serving.
 
-    def failed(self, cause: str) -> None:
-        """Say that the first training came to nothing; a version that serves goes on serving."""
-        self._without_version(ReadinessState.FAILED, cause)
-
-    def waiting(self, cause: str) -> None:
-        """Say what the first training waits for ("queued", "off"), or why it was given up."""
-        self._without_version(ReadinessState.UNTRAINED, cause)
-
-    def _without_version(self, state: ReadinessState, cause: str) -> None:
+        Args:
+            cause: neither NONE nor EXPIRED.
+            text: one sentence about it.
+        """
         with self._changed:
-            if not self.status.version:
-                self.status = ReadinessStatus(state, 0, cause)
+            status = ReadinessStatus(cause, 0, text)
+            if self.status.version or status == self.status:
+                return
+            self.status = status
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell the listeners; outside the lock, since a listener is foreign code."""
+        for listener in self._listeners:
+            listener(self.status)
 
     def __repr__(self) -> str:
-        return f"Readiness({self.state}, version {self.version}, {self.cause!r})"
+        return f"Readiness({self.status.state}, version {self.version}, {self.reason!r})"

@@ -38,10 +38,12 @@ class Reporter:
         self._engine_time = engine_time
         self._on_update = on_update
         self._finished: Counter[JobState] = Counter()
+        self._spent = 0
 
-    def count(self, state: JobState) -> None:
-        """Count a job that has ended in this state."""
-        self._finished[state] += 1
+    def count(self, job: Job) -> None:
+        """Count a job that has ended."""
+        self._finished[job.state] += 1
+        self._spent += job.spent_minutes
 
     def abandoned(self) -> tuple[str, ...]:
         """Return the names of jobs left behind that still run."""
@@ -68,6 +70,7 @@ class Reporter:
             finished=dict(self._finished),
             abandoned=self.abandoned(),
             quota=self._quota.statistics(),
+            spent=self._spent + sum(job.spent for job in running),
         )
 
     def toggled(self, by: str, text: str) -> None:

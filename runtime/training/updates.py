@@ -80,8 +80,9 @@ class RunningJob(msgspec.Struct, frozen=True):
 class TrainingStatistics(msgspec.Struct, frozen=True):
     """A snapshot of all training.
 
-    `finished` counts ended jobs by state; `abandoned` names jobs whose threads still run although
-    nobody waits for them.
+    `finished` counts ended jobs by state; `spent` are the minutes that all jobs took from the
+    bucket, those that run included; `abandoned` names jobs whose threads still run although nobody
+    waits for them.
     """
 
     is_on: bool
@@ -90,3 +91,4 @@ class TrainingStatistics(msgspec.Struct, frozen=True):
     finished: Mapping[JobState, int]
     abandoned: tuple[str, ...]
     quota: QuotaStatistics
+    spent: int

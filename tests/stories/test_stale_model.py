@@ -27,4 +27,4 @@ async def test_a_model_is_stale_from_its_maximum_age_on() -> None:
     outcome = await run_on_events(strategy, quotes)
     assert outcome.failure is None
     assert strategy.seen == [False, True, True, False, False]
-    assert "older than" in strategy.model.readiness.cause
+    assert "older than" in strategy.model.readiness.reason

@@ -12,6 +12,7 @@ import msgspec
 
 from runtime.training.control import CURRENT_JOB, JobControl
 from runtime.training.jobs import JobId, JobRequest
+from runtime.training.slots import TrainedModel
 
 TRACEBACK_CHARS = 16_000
 ERROR_CHARS = 500
@@ -20,7 +21,8 @@ ERROR_CHARS = 500
 class JobResult(msgspec.Struct, frozen=True):
     """What a method came to: a value, or an `error` in one sentence with the traceback behind it.
 
-    `accepted` is the word of the slot's gate about the value.
+    `accepted` is the word of the slot's gate about the value. `data_until` is the engine time (ns
+    UTC) of the newest data the method read, None where it read none by `history`.
     """
 
     value: Any = None
@@ -28,6 +30,7 @@ class JobResult(msgspec.Struct, frozen=True):
     metrics: Mapping[str, float] = {}
     error: str = ""
     traceback: str = ""
+    data_until: int | None = None
 
 
 class Isolation(Protocol):
@@ -76,13 +79,19 @@ def execute(
     try:
         value = request.method()
         if slot is None:
-            return JobResult(value, metrics=dict(control.metrics))
-        if value is None:
+            return JobResult(value, metrics=dict(control.metrics), data_until=control.data_until)
+        made = value.model if isinstance(value, TrainedModel) else value
+        if made is None:
             return JobResult(
                 error=f"{request.name} returned None: a method that trains into slot "
                 f"{slot.name!r} returns the trained model"
             )
-        return JobResult(value, slot.accepts(value), dict(control.metrics))
+        return JobResult(
+            value,
+            slot.accepts(value),
+            dict(control.metrics),
+            data_until=control.data_until,
+        )
     except tuple(passing):
         raise
     except BaseException as error:  # noqa: BLE001  # the method is foreign code; see above

@@ -16,7 +16,7 @@ from runtime.training.jobs import (
     TrainingHandle,
     job_options,
 )
-from runtime.training.readiness import ReadinessState
+from runtime.training.readiness import ReadinessCause, ReadinessState
 from runtime.training.slots import ModelSlot
 from tests.runtime.training.support import request
 
@@ -97,9 +97,9 @@ def test_cancelling_reaches_the_job_that_serves() -> None:
     ("event", "state", "cause"),
     [
         (JobEvent.FAIL, ReadinessState.FAILED, "failed: no data"),
-        (JobEvent.EXHAUST, ReadinessState.FAILED, "out of quota"),
+        (JobEvent.EXHAUST, ReadinessState.FAILED, "out of quota: no data"),
         (JobEvent.ABANDON, ReadinessState.FAILED, "failed: no data"),
-        (JobEvent.CANCEL, ReadinessState.UNTRAINED, "cancelled"),
+        (JobEvent.CANCEL, ReadinessState.UNTRAINED, "cancelled: no data"),
     ],
 )
 def test_whoever_waits_is_told_why_nothing_came(
@@ -114,14 +114,14 @@ def test_whoever_waits_is_told_why_nothing_came(
     job.advance(event)
     job.error = "no data"
     job.tell_ended()
-    assert (handle.readiness.state, handle.readiness.cause) == (state, cause)
+    assert (handle.readiness.state, handle.readiness.reason) == (state, cause)
 
 
 def test_a_pending_run_does_not_speak_over_the_one_that_trains() -> None:
     slot = ModelSlot("model")
     running, pending = Job(request(slot=slot)), Job(request(slot=slot))
     running.tell_training()
-    pending.tell_waiting("queued")
+    pending.tell_waiting(ReadinessCause.QUEUED)
     pending.advance(JobEvent.CANCEL)
     pending.tell_ended()
     assert slot.readiness.cause == "training"

@@ -13,7 +13,7 @@ from runtime.training.isolation.base import JobResult
 from runtime.training.isolation.thread import ThreadIsolation
 from runtime.training.jobs import JobId, JobRequest, JobState, TrainingHandle
 from runtime.training.manager import TrainingManager
-from runtime.training.readiness import ReadinessState
+from runtime.training.readiness import ReadinessCause, ReadinessState
 from runtime.training.slots import ModelSlot
 from runtime.training.supervision import TrainingRules
 from runtime.training.updates import TrainingUpdateKind as Kind
@@ -112,7 +112,7 @@ async def test_a_first_training_that_fails_leaves_its_cause() -> None:
         bench.manager.submit(request(fails, slot))
         await bench.manager.idle()
     assert slot.readiness.state is ReadinessState.FAILED
-    assert slot.readiness.cause == "failed: ValueError: no data"
+    assert slot.readiness.reason == "failed: ValueError: no data"
 
 
 async def test_none_for_a_slot_is_a_failure() -> None:
@@ -131,7 +131,7 @@ async def test_a_model_that_its_gate_refuses_is_not_published() -> None:
     async with bench.running():
         first = bench.manager.submit(request(lambda: "worse", slot))
         await bench.manager.idle()
-        assert slot.readiness.cause == "the model was refused by its gate"
+        assert slot.readiness.cause is ReadinessCause.REJECTED
         bench.manager.submit(request(lambda: "better", slot))
         await bench.manager.idle()
     assert first.state is JobState.SUCCEEDED

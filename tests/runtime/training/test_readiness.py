@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from runtime.training import waiting
-from runtime.training.readiness import Readiness, ReadinessState
+from runtime.training.readiness import STATES, Readiness, ReadinessCause, ReadinessState
 from tests.runtime.training.support import settle
 
 
@@ -24,14 +24,14 @@ def test_it_starts_untrained_and_says_why() -> None:
 def test_the_way_of_a_first_training() -> None:
     readiness, seen = Readiness(), []
     steps: list[Callable[[], None]] = [
-        lambda: readiness.waiting("off"),
-        readiness.training,
-        lambda: readiness.failed("failed: ValueError: no data"),
+        lambda: readiness.not_yet(ReadinessCause.OFF),
+        lambda: readiness.not_yet(ReadinessCause.TRAINING),
+        lambda: readiness.not_yet(ReadinessCause.FAILED, "ValueError: no data"),
         lambda: readiness.ready(1),
     ]
     for step in steps:
         step()
-        seen.append((readiness.state, readiness.cause, readiness.is_ready))
+        seen.append((readiness.state, readiness.reason, readiness.is_ready))
     assert seen == [
         (ReadinessState.UNTRAINED, "off", False),
         (ReadinessState.TRAINING, "training", False),
@@ -43,15 +43,43 @@ def test_the_way_of_a_first_training() -> None:
 def test_nothing_but_age_ends_readiness_once_a_version_serves() -> None:
     readiness = Readiness()
     readiness.ready(1)
-    readiness.training()
-    readiness.failed("failed: anything")
-    readiness.waiting("off")
+    readiness.not_yet(ReadinessCause.TRAINING)
+    readiness.not_yet(ReadinessCause.FAILED, "anything")
+    readiness.not_yet(ReadinessCause.OFF)
     assert (readiness.is_ready, readiness.state) == (True, ReadinessState.READY)
     readiness.stale("older than a day")
     assert (readiness.is_ready, readiness.state) == (False, ReadinessState.STALE)
-    assert (readiness.version, readiness.cause) == (1, "older than a day")
+    assert (readiness.version, readiness.cause) == (1, ReadinessCause.EXPIRED)
+    assert readiness.reason == "expired: older than a day"
     readiness.ready(2)
     assert (readiness.is_ready, readiness.version) == (True, 2)
+
+
+def test_every_cause_has_its_state() -> None:
+    assert set(STATES) == set(ReadinessCause)
+    assert set(STATES.values()) == set(ReadinessState)
+
+
+def test_each_change_is_told_once_and_a_change_that_is_none_is_not() -> None:
+    readiness, told = Readiness(), []
+    readiness.listen(lambda status: told.append((status.reason, status.version)))
+    for _ in range(2):
+        readiness.not_yet(ReadinessCause.QUEUED)
+        readiness.not_yet(ReadinessCause.QUEUED)
+        readiness.not_yet(ReadinessCause.FAILED, "no data")
+    readiness.ready(1)
+    readiness.not_yet(ReadinessCause.TRAINING)
+    readiness.stale("a day old")
+    readiness.stale("too old", version=3)
+    assert told == [
+        ("queued", 0),
+        ("failed: no data", 0),
+        ("queued", 0),
+        ("failed: no data", 0),
+        ("", 1),
+        ("expired: a day old", 1),
+        ("expired: too old", 3),
+    ]
 
 
 def test_without_a_version_nothing_is_stale() -> None:

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from feeds.events import SECOND
-from runtime.training.readiness import ReadinessState
-from runtime.training.slots import ModelSlot, Published
+from runtime.training.readiness import ReadinessCause, ReadinessState
+from runtime.training.slots import ModelSlot, Published, TrainedModel
 
 T0 = 1_700_000_000 * SECOND
 
@@ -25,7 +25,7 @@ def test_an_empty_slot_has_nothing_and_says_so() -> None:
 def test_publishing_swaps_the_bundle_and_keeps_the_one_before() -> None:
     slot = ModelSlot("model")
     assert slot.publish("first", "job-1", T0, {"accuracy": 0.5}) == 1
-    assert slot.bundle == Published("first", 1, T0, "job-1", {"accuracy": 0.5})
+    assert slot.bundle == Published("first", 1, T0, "job-1", {"accuracy": 0.5}, data_until=T0)
     assert slot.publish("second", "job-2", T0 + 1) == 2
     assert (slot.current, slot.version, slot.is_ready) == ("second", 2, True)
     assert slot.previous is not None
@@ -41,10 +41,11 @@ def test_a_bundle_is_frozen() -> None:
     assert msgspec.structs.asdict(slot.bundle)["version"] == 1  # type: ignore[arg-type]
 
 
-def test_none_is_not_a_model() -> None:
+@pytest.mark.parametrize("nothing", [None, TrainedModel(None, {"scaler": 1})])
+def test_none_is_not_a_model(nothing: object) -> None:
     slot = ModelSlot("model")
     with pytest.raises(ValueError, match="cannot publish None"):
-        slot.publish(None, "job-1", T0)
+        slot.publish(nothing, "job-1", T0)
     assert not slot.is_ready
 
 
@@ -56,7 +57,7 @@ def test_an_old_model_becomes_stale_by_itself_and_a_new_one_mends_it() -> None:
     assert slot.expire(T0 + 10 * SECOND)
     assert not slot.expire(T0 + 11 * SECOND), "it becomes stale once"
     assert (slot.is_ready, slot.readiness.state) == (False, ReadinessState.STALE)
-    assert slot.readiness.cause == "older than 0:00:10"
+    assert slot.readiness.reason == "expired: version 1 is older than 0:00:10"
     assert slot.current == "first", "whoever wants it anyway still has it"
     slot.publish("second", "job-2", T0 + 12 * SECOND)
     assert slot.is_ready
@@ -72,11 +73,42 @@ def test_the_gate_compares_with_what_serves() -> None:
     assert ModelSlot("open").accepts(object())
 
 
-def test_skips_are_counted() -> None:
+def test_a_model_and_its_companions_swap_together() -> None:
+    slot = ModelSlot("model", validate=lambda candidate, current: candidate != current)
+    trained = TrainedModel("model", {"scaler": "of the same fit"})
+    slot.publish(trained, "job-1", T0, name="fit", data_until=T0 - 1)
+    bundle = slot.bundle
+    assert bundle is not None
+    assert (bundle.model, bundle.extras) == ("model", {"scaler": "of the same fit"})
+    assert (bundle.name, bundle.data_until) == ("fit", T0 - 1)
+    assert bundle.age(T0 + 5 * SECOND) == timedelta(seconds=5)
+    assert not slot.accepts(trained), "the gate compares what methods return"
+    slot.publish("alone", "job-2", T0)
+    assert slot.bundle is not None
+    assert slot.bundle.extras == {}
+    assert not slot.accepts("alone")
+
+
+def test_a_rollback_serves_the_version_before_and_the_next_gets_a_fresh_number() -> None:
+    slot = ModelSlot("model")
+    for name in ("first", "second", "third"):
+        slot.publish(name, "job", T0)
+    assert slot.rollback().version == 2
+    assert (slot.current, slot.version, slot.readiness.version) == ("second", 2, 2)
+    with pytest.raises(ValueError, match="'model' has no version to roll back to"):
+        slot.rollback()
+    assert slot.publish("fourth", "job", T0) == 4
+    assert slot.rollback().model == "second", "what was rolled back does not come back by it"
+
+
+def test_skips_are_counted_by_cause() -> None:
     slot = ModelSlot("model")
     for _ in range(3):
         slot.note_skip()
-    assert slot.skipped == 3
+    slot.readiness.not_yet(ReadinessCause.OUT_OF_QUOTA)
+    slot.note_skip()
+    assert slot.skipped == 4
+    assert slot.skips == {ReadinessCause.NEVER_TRAINED: 3, ReadinessCause.OUT_OF_QUOTA: 1}
 
 
 def test_two_writers_and_a_reader_never_see_a_mixed_bundle() -> None:
