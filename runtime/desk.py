@@ -72,6 +72,7 @@ class Desk:
         self.is_warming_up = False
         self.is_initializing = True
         self.is_stopping = False
+        self.has_quit = False
         self.zone = ZoneInfo(time_zone)
         self._run_id = run_id
         self._gate = gate
@@ -308,6 +309,7 @@ class Desk:
 
     def quit(self, reason: str) -> None:
         """End the run in order."""
+        self.has_quit = True
         self.commands.append(Stop(reason))
 
     # ---- inside ------------------------------------------------------------------------------

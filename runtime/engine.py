@@ -25,6 +25,8 @@ from feeds.events import (
 from runtime.commands import Command
 from runtime.desk import Desk
 from runtime.errors import StrategyError, TidegateError
+from runtime.lines import Ended
+from runtime.moments import split
 from runtime.slices import MARKET_KINDS, build_slice
 from runtime.strategy import Strategy
 from runtime.trading.orders import OrderUpdate
@@ -63,6 +65,7 @@ class Engine:
         self._foreign = self._malformed = self._gaps = 0
         self._told = 0  # order events at this moment
         self._wake: int | None = None
+        self._ended: list[Ended] = []  # bars of this batch, not shown yet
         self._warm_since: int | None = None
 
     @property
@@ -103,12 +106,15 @@ class Engine:
         self._tell_orders()
         return self._take_commands()
 
-    def process(self, events: Sequence[EngineEvent], now: int) -> list[Command]:
-        """Take what has arrived, in order, then dispatch one slice of it.
+    def process(
+        self, events: Sequence[EngineEvent], now: int, *, closing: bool = False
+    ) -> list[Command]:
+        """Take what has arrived, in order, then dispatch it: one slice for each end of a bar.
 
         Args:
             events: market data and reports, in order of arrival.
             now: engine time, ns UTC; an earlier one than before counts as that one.
+            closing: whether time alone closes the bars that have ended by now.
 
         Raises:
             StrategyError: a callback of the strategy raised.
@@ -130,8 +136,9 @@ class Engine:
                 self._notice(event, out)
         for symbol in touched:
             self._settle(symbol)
-        self._tell_orders()
-        self._dispatch(out)
+        if closing:
+            self._close(self.desk.now_ns, out)
+        self._turn(out)
         return self._take_commands()
 
     def next_wake(self) -> int | None:
@@ -139,26 +146,12 @@ class Engine:
         return self._wake
 
     def advance(self, now: int) -> list[Command]:
-        """Let time pass without data: close the bars that are due and dispatch them as one slice.
+        """Let time pass without data: close the bars that are due and dispatch them.
 
         Raises:
             StrategyError: a callback of the strategy raised.
         """
-        self._move(now)
-        now = self.desk.now_ns
-        if self._wake is None or self._wake > now:
-            return []
-        out: list[MarketEvent | Gap] = []
-        for line in self.desk.lines.values():
-            wake = line.next_wake()
-            if wake is not None and wake <= now:
-                line.scan(now, out)  # type: ignore[arg-type]  # a list that also takes gaps
-                self._tell_bars(line.security.symbol)
-        wakes = (line.next_wake() for line in self.desk.lines.values())
-        self._wake = min((wake for wake in wakes if wake is not None), default=None)
-        self._tell_orders()
-        self._dispatch(out)
-        return self._take_commands()
+        return self.process((), now, closing=True)
 
     def stop_orders(self) -> None:
         """From here on every order is refused, also what a callback that failed had asked for."""
@@ -206,17 +199,44 @@ class Engine:
                 raise TypeError(f"the engine does not take {type(event).__name__}")
 
     def _settle(self, symbol: Symbol) -> None:
-        """After a batch: mark the position, remember when the line must wake, call bar handlers."""
+        """After a batch: mark the position, remember when the line must wake and what has ended."""
         line = self.desk.lines[symbol]
         self.desk.portfolio.mark(symbol, line.security.price)
         wake = line.next_wake()
         if wake is not None and (self._wake is None or wake < self._wake):
             self._wake = wake
-        self._tell_bars(symbol)
+        self._ended += line.take_ended()
 
-    def _tell_bars(self, symbol: Symbol) -> None:
-        for handler, bar in self.desk.lines[symbol].take_due():
-            self._call(getattr(handler, "__name__", "a bar handler"), handler, bar)
+    def _close(self, now: int, out: list[MarketEvent | Gap]) -> None:
+        """Close the bars that ended at `now` or before, of whatever symbol."""
+        if self._wake is None or self._wake > now:
+            return
+        for line in self.desk.lines.values():
+            wake = line.next_wake()
+            if wake is not None and wake <= now:
+                line.scan(now, out)  # type: ignore[arg-type]  # a list that also takes gaps
+                self._ended += line.take_ended()
+        wakes = (line.next_wake() for line in self.desk.lines.values())
+        self._wake = min((wake for wake in wakes if wake is not None), default=None)
+
+    def _turn(self, out: list[MarketEvent | Gap]) -> None:
+        """Call the strategy with what a batch came to, moment by moment."""
+        if not self._ended:
+            self._tell_orders()
+            self._dispatch(out)
+            return
+        ended, self._ended = self._ended, []
+        for moment in split(out, ended):
+            for bar, handler in moment.ended:
+                if handler is None:
+                    self.desk.lines[bar.symbol].show(bar)
+            for bar, handler in moment.ended:
+                if handler is not None:
+                    self._call(getattr(handler, "__name__", "a bar handler"), handler, bar)
+            self._tell_orders()
+            self._dispatch(moment.events)
+            if self.desk.has_quit:
+                return
 
     def _tell_orders(self) -> None:
         """Deliver order events; a handler may place orders, whose refusals are delivered too."""

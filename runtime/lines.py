@@ -1,11 +1,15 @@
 """One line per symbol: an event goes in, what on_data should see of it comes out.
 
+A bar that has ended waits in `take_ended` and becomes history when it is shown: a batch may end
+several, and no callback reads in the history what comes after its own slice.
+
 At Resolution.TICK the events themselves come out. At any other the symbol's trades and quotes
 become bars; bars that the feed sends ready-made are used only where no trades come, quote bars
 only where no quotes come. Where nothing trades, quote bars are the history.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from feeds.events import SECOND, Bar, MarketEvent, Quote, QuoteBar, Trade
 from runtime.consolidate import (
@@ -20,6 +24,13 @@ from runtime.securities import Resolution, Security
 
 BarHandler = Callable[[Bar], None]
 INFINITY = float("inf")
+
+
+class Ended(NamedTuple):
+    """A bar that has ended: one of the symbol's own resolution, or one for an author's handler."""
+
+    bar: Bar | QuoteBar
+    handler: BarHandler | None = None
 
 
 class SymbolLine:
@@ -41,7 +52,7 @@ class SymbolLine:
         self._quotes = None if ticks else QuoteConsolidator(symbol, span)
         self._bars = None if ticks else BarConsolidator(symbol, span)
         self._quote_bars = None if ticks else QuoteBarConsolidator(symbol, span)
-        self._due: list[tuple[BarHandler, Bar]] = []
+        self._ended: list[Ended] = []
         self._has_trades = self._has_quotes = False
 
     def consolidate(self, span_ns: int, handler: BarHandler) -> None:
@@ -75,7 +86,7 @@ class SymbolLine:
             elif event.is_sane:
                 self._has_quotes = True
                 if (quote_bar := self._quotes.update(event)) is not None:
-                    self._finished_quotes(quote_bar, out)
+                    self._finished(quote_bar, out)
         elif type(event) is Bar:
             self._take_bar(event, out)
         elif type(event) is QuoteBar:
@@ -106,9 +117,9 @@ class SymbolLine:
             return
         self.security.on_quote_bar(bar)
         if self._quote_bars is None or bar.span >= self._span or not _fits(bar, self._span):
-            self._finished_quotes(bar, out)
+            self._finished(bar, out)
         elif (longer := self._quote_bars.update(bar)) is not None:
-            self._finished_quotes(longer, out)
+            self._finished(longer, out)
 
     def scan(self, now: int, out: list[MarketEvent]) -> None:
         """Close the bars that ended at `now` or before."""
@@ -117,7 +128,7 @@ class SymbolLine:
                 self._finished(bar, out)
         for quoted in (self._quotes, self._quote_bars):
             if quoted is not None and (quote_bar := quoted.scan(now)) is not None:
-                self._finished_quotes(quote_bar, out)
+                self._finished(quote_bar, out)
         for trades, bars, handler in self._authors:
             self._due_bar(handler, trades.scan(now) or bars.scan(now))
 
@@ -132,10 +143,15 @@ class SymbolLine:
             wakes += (trades.next_wake, bars.next_wake)
         return min((wake for wake in wakes if wake is not None), default=None)
 
-    def take_due(self) -> list[tuple[BarHandler, Bar]]:
-        """Return the bars that author's handlers wait for, and forget them."""
-        due, self._due = self._due, []
-        return due
+    def take_ended(self) -> list[Ended]:
+        """Return the bars that have ended since the last call, in order, and forget them."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def show(self, bar: Bar | QuoteBar) -> None:
+        """Make a bar of the symbol's own resolution history, just before on_data is given it."""
+        if isinstance(bar, Bar) or not self.security.has_traded:
+            self._bar_history.append(bar)
 
     def bar_window(self, count: int) -> BarWindow:
         """Return the newest `count` bars; at Resolution.TICK each trade is a bar of its own."""
@@ -157,18 +173,13 @@ class SymbolLine:
         """Return the newest `count` trades and quotes."""
         return self._tick_history.last(count)
 
-    def _finished(self, bar: Bar, out: list[MarketEvent]) -> None:
-        self._bar_history.append(bar)
-        out.append(bar)
-
-    def _finished_quotes(self, bar: QuoteBar, out: list[MarketEvent]) -> None:
-        if not self.security.has_traded:
-            self._bar_history.append(bar)
+    def _finished(self, bar: Bar | QuoteBar, out: list[MarketEvent]) -> None:
+        self._ended.append(Ended(bar))
         out.append(bar)
 
     def _due_bar(self, handler: BarHandler, bar: Bar | None) -> None:
         if bar is not None:
-            self._due.append((handler, bar))
+            self._ended.append(Ended(bar, handler))
 
 
 def _fits(bar: Bar | QuoteBar, span_ns: int) -> bool:

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import anyio
 import msgspec
@@ -251,10 +252,9 @@ class LiveRun:
             events = self._pending.take()
             now = self.clock.now()
             wake = self.engine.next_wake()
+            self._step(events, now, closing=True)
             if events:
-                self._step(events, now)
                 self._latency.add(max(0, now - _received(events)) / 1e6)
-            self._carry_out(self._timed("on_data", self.engine.advance, now), now)
             if self._is_due or self.engine.next_wake() != wake:
                 self._is_due = False
                 self._rearm.set()
@@ -311,12 +311,12 @@ class LiveRun:
 
     # ---- one step ----------------------------------------------------------------------------
 
-    def _step(self, events: Sequence[EngineEvent], now: int) -> None:
+    def _step(self, events: Sequence[EngineEvent], now: int, *, closing: bool = False) -> None:
         """Let the broker see the market first, then the engine both the market and its reports."""
         self.broker.on_market([e for e in events if isinstance(e, MARKET_KINDS)], now)
         events = [*events, *self.broker.take_updates()]
-        commands = self._timed("on_data", lambda at: self.engine.process(events, at), now)
-        self._carry_out(commands, now)
+        process = partial(self.engine.process, events, closing=closing)
+        self._carry_out(self._timed("on_data", process, now), now)
 
     def _timed(self, name: str, step: Callable[[int], list[Command]], now: int) -> list[Command]:
         began = time.perf_counter()

@@ -180,8 +180,7 @@ class Slice:
     def bars(self) -> dict[Symbol, Bar]:
         """The trade bar of each symbol.
 
-        The engine dispatches one slice for each end of a bar; were there several bars of a symbol,
-        this is the one that arrived last, and `events` has them all.
+        The engine dispatches one slice for each end of a bar, so there is only one.
         """
         if self._bars is None:
             self._bars = _last(self.events, Bar)
@@ -189,7 +188,7 @@ class Slice:
 
     @property
     def quote_bars(self) -> dict[Symbol, QuoteBar]:
-        """The quote bar of each symbol; of several, the one that arrived last."""
+        """The quote bar of each symbol."""
         if self._quote_bars is None:
             self._quote_bars = _last(self.events, QuoteBar)
         return self._quote_bars

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from feeds.events import AssetClass, Symbol
-from runtime import Resolution
+from feeds.events import SECOND, AssetClass, Bar, Symbol
+from runtime import Resolution, Slice
 from runtime.commands import Command, Log, Stop, Submit, Train
 from runtime.desk import Desk
 from runtime.engine import Engine, describe
@@ -117,6 +117,54 @@ def test_it_wakes_for_the_first_of_all_spans() -> None:
     made.advance(at(20))
     assert made.next_wake() == at(60)
     assert strategy.slices == []
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["built", "ready-made"])
+def test_no_bar_of_a_late_batch_is_missed(own: bool) -> None:
+    """One slice an end; in each the history goes up to its bar, and handlers are told in turn."""
+    told: list[tuple[str, float]] = []
+
+    def look(strategy: Recorder, slice: Slice) -> None:
+        (made,) = slice.bars.values()
+        assert strategy.history(SPY, 1).time[0] == made.end_time
+        told.append(("on_data", (made.end_time - at(0)) / SECOND))
+
+    def on_bar(made: Bar) -> None:
+        assert strategy.history(SPY, 1).time[0] <= made.end_time
+        told.append(("handler", (made.end_time - at(0)) / SECOND))
+
+    strategy = Recorder(
+        resolution=Resolution.SECOND,
+        act=look,
+        begin=lambda s: s.consolidate(SPY, timedelta(seconds=2), on_bar),
+    )
+    batch = [trade(n) if own else bar(n) for n in range(4)]
+    engine(strategy).process(batch, at(4), closing=True)
+    assert told == [
+        ("on_data", 1.0),
+        ("handler", 2.0),
+        ("on_data", 2.0),
+        ("on_data", 3.0),
+        ("handler", 4.0),
+        ("on_data", 4.0),
+    ]
+
+
+def test_bars_of_several_symbols_meet_in_the_slice_of_their_end() -> None:
+    """Also where one was closed by its own next tick and the other by time alone."""
+    strategy = Recorder(
+        resolution=Resolution.SECOND, begin=lambda s: s.add_equity("QQQ", Resolution.SECOND)
+    )
+    ticks = [trade(0), trade(0.5, symbol=Symbol("QQQ")), trade(1), trade(2)]
+    engine(strategy).process(ticks, at(3), closing=True)
+    assert [sorted(each.bars) for each in strategy.slices] == [["QQQ", "SPY"], ["SPY"], ["SPY"]]
+
+
+def test_after_quit_no_further_slice_of_the_batch_comes() -> None:
+    strategy = Recorder(resolution=Resolution.SECOND, act=lambda s, _: s.quit())
+    commands = engine(strategy).process([bar(n) for n in range(3)], at(3))
+    assert kinds(commands) == [Stop]
+    assert len(strategy.slices) == 1
 
 
 def test_time_never_goes_back() -> None:

@@ -22,13 +22,25 @@ def take(target: SymbolLine, *events: MarketEvent) -> list[MarketEvent]:
     out: list[MarketEvent] = []
     for event in events:
         target.take(event, out)
+    tell(target)
     return out
 
 
 def scan(target: SymbolLine, seconds: float) -> list[MarketEvent]:
     out: list[MarketEvent] = []
     target.scan(at(seconds), out)
+    tell(target)
     return out
+
+
+def tell(target: SymbolLine) -> None:
+    """Show what has ended and call the handlers, as the engine does."""
+    for made, handler in target.take_ended():
+        if handler is not None:
+            assert isinstance(made, Bar)
+            handler(made)
+        else:
+            target.show(made)
 
 
 def ends(events: list[MarketEvent]) -> list[tuple[type, float]]:
@@ -155,6 +167,16 @@ def test_where_nothing_trades_quote_bars_are_the_history() -> None:
     assert list(forex.bar_window(5).close) == [1.25, 2.25, 3.0]
 
 
+def test_a_bar_is_no_history_before_it_is_shown() -> None:
+    seconds = line()
+    for n in range(3):
+        seconds.take(trade(n), [])
+    assert len(seconds.bar_window(10)) == 0
+    for made, _ in seconds.take_ended():
+        seconds.show(made)
+        assert seconds.bar_window(10).time[-1] == made.end_time
+
+
 def test_history_is_bounded() -> None:
     short = line(history=3)
     take(short, *(trade(n, 100.0 + n) for n in range(10)))
@@ -169,9 +191,7 @@ def test_handlers_get_bars_of_any_span() -> None:
     for span in spans:
         target.consolidate(span, got[span].append)
     take(target, *(trade(n / 10) for n in range(211)))
-    for handler, made in target.take_due():
-        handler(made)
-    assert target.take_due() == []
+    assert target.take_ended() == []
     for span in spans:
         starts = [b.time for b in got[span]]
         first = T0 - T0 % span
@@ -185,8 +205,6 @@ def test_handlers_get_bars_of_bars() -> None:
     got: list[Bar] = []
     target.consolidate(5 * SECOND, got.append)
     take(target, *(bar(n) for n in range(10)))
-    for handler, made in target.take_due():
-        handler(made)
     assert [(b.time, b.volume) for b in got] == [(at(0), 5.0), (at(5), 5.0)]
 
 
