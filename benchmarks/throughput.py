@@ -19,9 +19,9 @@ import structlog
 import websockets.asyncio.client as ws_client
 
 from feeds.base import Subscription
-from feeds.connection import ConnectionSettings
 from feeds.events import AssetClass, Event, Quote, Symbol, Trade
 from feeds.protocols.alpaca import AlpacaDecoder
+from feeds.session import ConnectionSettings
 from feeds.stream import AlpacaFeed
 from feeds.venue.process import EmbeddedVenue, VenueOptions, embedded_venue
 from runtime import Resolution, Slice, Strategy

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from feeds.events import AssetClass, Event, MarketEvent, Symbol
+from feeds.events import AssetClass, Event, FeedState, MarketEvent, Symbol
 
 
 class Subscription(msgspec.Struct, frozen=True):
@@ -46,10 +46,34 @@ class Audit(msgspec.Struct):
         return self.rows - accounted
 
 
+class ConnectionStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot of the counters of one connection.
+
+    `frames` are WebSocket messages; `renewals` are planned changes of connection, `reconnects`
+    unplanned ones; `filled` are missing trades that came after all. `skew` is how far (ns) the
+    venue's clock leads ours, less the way between us: negative as a rule, None before data.
+    """
+
+    name: str
+    state: FeedState
+    frames: int = 0
+    events: int = 0
+    malformed: int = 0
+    reconnects: int = 0
+    renewals: int = 0
+    gaps: int = 0
+    filled: int = 0
+    skew: int | None = None
+    active: int = 0
+    refused: dict[Symbol, str] = msgspec.field(default_factory=dict)
+    ignored: dict[str, int] = msgspec.field(default_factory=dict)
+
+
 class FeedStatistics(msgspec.Struct, frozen=True):
     """A snapshot of a feed's counters.
 
-    `frames` are WebSocket messages or file rows; `ignored` is by kind of message.
+    `frames` are WebSocket messages or file rows; `ignored` is by kind of message; `filled` and
+    `skew` as in ConnectionStatistics, of which there is one for each connection of a live feed.
     """
 
     name: str
@@ -60,6 +84,10 @@ class FeedStatistics(msgspec.Struct, frozen=True):
     reconnects: int = 0
     gaps: int = 0
     ignored: dict[str, int] = msgspec.field(default_factory=dict)
+    duplicates: int = 0
+    filled: int = 0
+    skew: int | None = None
+    connections: tuple[ConnectionStatistics, ...] = ()
 
 
 class Decoder(Protocol):
@@ -136,6 +164,14 @@ class Feed(Protocol):
             VenueRefused: wrong credentials, or a subscription that the venue will not serve.
             FeedError: the venue could not be reached within the time allowed at start.
         """
+        ...
+
+    def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+        """Add symbols while it runs; what the venue thinks of them is told as a Status."""
+        ...
+
+    def unsubscribe(self, symbols: Sequence[Symbol]) -> None:
+        """Take symbols out while it runs; what is on its way may still come."""
         ...
 
     def statistics(self) -> FeedStatistics:

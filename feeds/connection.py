@@ -1,127 +1,106 @@
-"""One WebSocket that comes back: it connects, logs in through a session core, delivers, reconnects.
+"""One line to a venue that comes back: it connects, delivers, reconnects, and renews itself.
 
 The first connection must be live within a time, or the feed fails in one sentence. After that the
 venue may go away for as long as it likes: the outage is told (DISCONNECTED, then a Gap and LIVE).
-Liveness is any frame, a pong included; while the taker holds us up, silence is not the venue's.
+Before the venue's planned cut a second connection takes over while the first still runs.
 """
 
-import os
-import re
-import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from ipaddress import ip_address
-from typing import Protocol
-from urllib.parse import urlsplit
 
 import anyio
-from msgspec import Struct
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from anyio.abc import TaskGroup
 
 from feeds.backoff import Backoff
-from feeds.base import Deliver
-from feeds.errors import ConfigError, FeedError, TidegateError, VenueRefused
-from feeds.events import SECOND, Bar, Event, FeedState, Gap, Quote, Status, Trade
+from feeds.base import ConnectionStatistics, Deliver, Subscription
+from feeds.budget import TOO_MANY, Budget
+from feeds.dial import Address, Dropped, HttpRefusal, Silent, Untrusted, dial
+from feeds.errors import FeedError, VenueRefused
+from feeds.events import SECOND, Bar, Event, FeedState, Gap, Quote, Status, Symbol, Trade
+from feeds.protocols.base import Limits, SymbolState, VenueProtocol
+from feeds.seam import Seam
+from feeds.session import END_OF_TAPE, ConnectionSettings, Ended, Session, only
 
-END_OF_TAPE = "end of tape"
 FORBIDDEN = {401, 403}
+RENEW_BETWEEN = 0.90, 0.95
+"""Shares of a connection's life between which it is renewed, so that many don't do it at once."""
 
-
-class SessionCore(Protocol):
-    """The sans-I/O side of a connection that has a login; see `feeds.protocols`."""
-
-    refusal: VenueRefused | None
-    fault: str | None
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """What the upgrade request must carry."""
-        ...
-
-    @property
-    def is_live(self) -> bool:
-        """Whether the login and all subscriptions are confirmed."""
-        ...
-
-    def restart(self) -> None:
-        """Begin a new connection."""
-        ...
-
-    def receive(self, data: bytes | str, received: int) -> list[Event]:
-        """Take one frame and return what it says."""
-        ...
-
-    def data_to_send(self) -> list[bytes | str]:
-        """Return the frames that must go out now, and forget them."""
-        ...
-
-
-class ConnectionSettings(Struct, frozen=True):
-    """How patient a connection is.
-
-    `connect_timeout` bounds the start of the feed up to the first confirmed subscription, and each
-    later attempt too. After `quiet` without any frame the venue is pinged; after another `quiet`
-    the connection is given up. `max_size` is the largest message in bytes.
-    """
-
-    connect_timeout: timedelta = timedelta(seconds=10)
-    quiet: timedelta = timedelta(seconds=3)
-    backoff: timedelta = timedelta(seconds=1)
-    backoff_cap: timedelta = timedelta(seconds=30)
-    max_size: int = 1024 * 1024
-
-
-class ConnectionStatistics(Struct, frozen=True):
-    """Counters of one connection; `frames` are WebSocket messages."""
-
-    frames: int
-    events: int
-    reconnects: int
-
-
-class _Ended(Exception):
-    """The venue closed the connection because there is nothing more."""
-
-
-class _Dropped(Exception):
-    """This connection is over, for the reason given; another may do."""
-
-
-class _Silent(_Dropped):
-    """The time of an attempt ran out; what an earlier one met tells more."""
+Make = Callable[[Sequence[Subscription]], VenueProtocol]
 
 
 class Connection:
-    """A reconnecting WebSocket to one URL. `draw` is the random source of the backoff.
+    """A reconnecting WebSocket for some symbols. `draw` is the random source of the backoff.
 
-    Raises:
-        ConfigError: the URL is no ws:// or wss://, or would send the login in clear text.
+    `make` gives a fresh protocol for these symbols, all of them sharing one Continuity. With
+    `may_wait` even the first connection may take as long as it likes.
     """
 
     def __init__(
         self,
-        url: str,
+        address: Address,
         name: str,
-        core: SessionCore,
+        subscriptions: Iterable[Subscription],
+        make: Make,
+        limits: Limits,
         settings: ConnectionSettings,
+        budget: Budget,
         draw: Callable[[], float],
+        *,
+        may_wait: bool = False,
     ) -> None:
-        self._url, self._name, self._core, self._settings = url, name, core, settings
-        self._ssl, self._place = _check(url)
+        self.subscriptions = {each.symbol: each for each in subscriptions}
+        self._address, self._name, self._make = address, name, make
+        self._limits, self._settings, self._budget, self._draw = limits, settings, budget, draw
+        self._core = make(list(self.subscriptions.values()))
         base, cap = (_ns(delay) for delay in (settings.backoff, settings.backoff_cap))
         self._backoff = Backoff(draw, base, cap)
-        self._frames = self._events = self._reconnects = 0
-        self._delivering = False
-        self._verdict: str | None = None
-        self._been_live = False
+        self._seam = Seam(_ns(settings.reorder))
+        self._seam_changed = anyio.Event()
+        self._seam_wake: int | None = None
+        self._sessions: list[Session] = []
+        self._leader: Session | None = None
+        self._deliver: Deliver
+        self._stopped = anyio.Event()
+        self._been_live = may_wait
+        self._refusals_told: set[Symbol] = set()
         self._latest: tuple[int, int] | None = None  # the last event's time, and ours
         self._outage: tuple[int, int, str] | None = None  # the same at its start, and why
+        self._events = self._reconnects = self._renewals = self._frames_before = 0
+        self._malformed_before = 0
+        self._ignored_before: Counter[str] = Counter()
+        self._skew: int | None = None
 
     def statistics(self) -> ConnectionStatistics:
         """Return the counters so far."""
-        return ConnectionStatistics(self._frames, self._events, self._reconnects)
+        skews = [s.skew for s in self._sessions if s.skew is not None]
+        cores = [s.core for s in self._sessions if s.core is not self._core]
+        ignored = self._ignored_before.copy()
+        for core in (self._core, *cores):
+            ignored.update(core.ignored)
+        states = Counter(self._core.symbols.values())
+        return ConnectionStatistics(
+            name=self._name,
+            state=self._state,
+            frames=self._frames_before + sum(s.frames for s in self._sessions),
+            events=self._events,
+            malformed=self._malformed_before + sum(c.malformed for c in (self._core, *cores)),
+            reconnects=self._reconnects,
+            renewals=self._renewals,
+            gaps=self._seam.gaps,
+            filled=self._seam.filled,
+            skew=max(skews, default=self._skew),
+            active=states[SymbolState.ACTIVE],
+            refused=dict(self._core.refused),
+            ignored=dict(ignored),
+        )
+
+    @property
+    def _state(self) -> FeedState:
+        if self._leader is not None:
+            return FeedState.LIVE
+        return FeedState.DISCONNECTED if self._been_live else FeedState.CONNECTING
 
     async def run(self, deliver: Deliver) -> None:
         """Deliver what comes, over as many connections as it takes, until the venue ends it.
@@ -130,171 +109,292 @@ class Connection:
             VenueRefused: the venue said no in a way that another attempt does not mend.
             FeedError: no connection became live within `connect_timeout` of the start.
         """
-        await deliver([self._status(FeedState.CONNECTING)])
+        self._deliver = deliver
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._keep_seam)
+                tasks.start_soon(self._stop_when_told, tasks)
+                await self._stay(tasks)
+                tasks.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            raise only(group) from None
+
+    def subscribe(self, subscriptions: Iterable[Subscription]) -> None:
+        """Add symbols, on the connection that is there or with the next."""
+        new = [each for each in subscriptions if each.symbol not in self.subscriptions]
+        self.subscriptions.update((each.symbol, each) for each in new)
+        for core in self._cores():
+            core.subscribe(new)
+        self._flush()
+
+    def unsubscribe(self, symbols: Iterable[Symbol]) -> None:
+        """Take symbols out."""
+        gone = [symbol for symbol in symbols if self.subscriptions.pop(symbol, None)]
+        for core in self._cores():
+            core.unsubscribe(gone)
+        self._flush()
+
+    def stop(self) -> None:
+        """End `run` in order: nobody wants anything of this line any more."""
+        self._stopped.set()
+
+    def _cores(self) -> list[VenueProtocol]:
+        return [self._core, *(s.core for s in self._sessions if s.core is not self._core)]
+
+    def _flush(self) -> None:
+        for session in self._sessions:
+            session.flush()
+
+    async def _stop_when_told(self, tasks: TaskGroup) -> None:
+        await self._stopped.wait()
+        tasks.cancel_scope.cancel()
+
+    # --- connecting and reconnecting -----------------------------------------------------------
+
+    async def _stay(self, tasks: TaskGroup) -> None:
+        """Connect, live through it, connect again."""
+        await self._deliver([self._status(FeedState.CONNECTING)])
         limit = self._settings.connect_timeout.total_seconds()
         give_up_at = anyio.current_time() + limit
         reason = ""
         while True:
             patience = limit if self._been_live else max(0.001, give_up_at - anyio.current_time())
             try:
-                await self._attempt(deliver, patience)
-            except _Ended:
-                await deliver([self._status(FeedState.ENDED, END_OF_TAPE)])
+                await self._live_through(tasks, await self._establish(tasks, self._core, patience))
+            except Ended:
+                ending = self._status(FeedState.ENDED, END_OF_TAPE)
+                await self._deliver([*self._seam.drain(), ending])
                 return
-            except _Silent as drop:
+            except Silent as drop:
                 reason = str(drop) if self._been_live else reason or str(drop)
-            except _Dropped as drop:
+            except Dropped as drop:
                 reason = str(drop)
             delay = self._backoff.failed() / SECOND
             if not self._been_live:
                 delay = min(delay, 1.0)
-                if anyio.current_time() + delay >= give_up_at:
-                    raise FeedError(f"no live feed from {self._place} in {limit:g} s: {reason}")
-            elif self._outage is None:
-                await deliver([self._lost(reason)])
+                sooner = max(delay, self._budget.until_connect())
+                if anyio.current_time() + sooner >= give_up_at:
+                    raise FeedError(
+                        f"no live feed from {self._address.place} in {limit:g} s: {reason}"
+                    )
+            else:
+                await self._tell_lost(reason)
             await anyio.sleep(delay)
 
-    # --- one attempt ---------------------------------------------------------------------------
+    async def _establish(self, tasks: TaskGroup, core: VenueProtocol, patience: float) -> Session:
+        """Connect and return a session that is live; it runs in `tasks`.
 
-    async def _attempt(self, deliver: Deliver, patience: float) -> None:
-        """Connect, and read until it breaks; always raises."""
+        Raises:
+            Dropped, Ended, VenueRefused: it came to an end before.
+        """
+        await self._budget.connect_turn()
         begun = anyio.current_time()
-        self._verdict = None
-        self._core.restart()
-        socket = await self._open(patience)
+        core.restart()
+        session = await self._open(core, patience)
         left = max(0.001, patience - (anyio.current_time() - begun))
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._expect_login, socket, left)
-                tasks.start_soon(self._watch, socket)
-                try:
-                    await self._read(socket, deliver)
-                finally:
-                    tasks.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            raise only(group) from None
-        finally:
-            with anyio.CancelScope(shield=True):  # bounded by close_timeout
-                await socket.close()
+        session.on_history = self._on_history
+        self._sessions.append(session)
+        tasks.start_soon(self._host, session, min(left, self._limits.login / SECOND))
+        await session.settled.wait()
+        if session.done.is_set():
+            raise _ending(session)
+        return session
 
-    async def _open(self, patience: float) -> ClientConnection:
-        settings = self._settings
-        attempt = _Connect(
-            self._url,
-            ssl=self._ssl,
-            additional_headers=self._core.headers,
-            user_agent_header="tidegate",
-            compression=None,
-            proxy=None,
-            open_timeout=patience,
-            close_timeout=1,
-            ping_interval=None,  # _watch does it, and knows when the silence is our own
-            max_size=settings.max_size,
-            max_queue=256,
-        )
+    async def _open(self, core: VenueProtocol, patience: float) -> Session:
+        settings, limits = self._settings, self._limits
+        place, been_live = self._address.place, self._been_live
+        quiet = settings.quiet.total_seconds() if settings.quiet else limits.quiet / SECOND
         try:
-            return await attempt
-        except InvalidStatus as error:
-            status = error.response.status_code
-            words = f"answered the upgrade with HTTP status {status}"
+            socket = await dial(
+                self._address,
+                core.path,
+                core.headers,
+                patience=patience,
+                max_size=settings.max_size or limits.max_frame,
+                proxy=settings.proxy,
+                now=time.time_ns(),
+            )
+        except HttpRefusal as refusal:
+            status = refusal.status
+            if status in TOO_MANY:
+                self._budget.hold(refusal.wait)
+                asked = f" and asked to wait {refusal.wait / SECOND:g} s" if refusal.wait else ""
+                raise Dropped(f"{refusal}{asked}") from None
+            words = f"{place} {str(refusal).removeprefix('it ')}"
             if status in FORBIDDEN:
-                raise VenueRefused(f"{self._place} {words}", status) from None
-            if not self._been_live and status < 500 and status != 429:
+                raise VenueRefused(words, status) from None
+            if not been_live and status < 500:
                 question = "is the URL that of a market-data stream?"
-                raise FeedError(f"{self._place} {words}: {question}") from None
-            raise _Dropped(f"it {words}") from None
-        except ssl.SSLCertVerificationError as error:
-            words = f"{self._place} has no certificate we trust: {error.verify_message}"
-            raise (_Dropped if self._been_live else FeedError)(words) from None
-        except TimeoutError:
-            raise _Silent(f"no answer within {patience:.1f} s") from None
-        except OSError as error:
-            raise _Dropped(_os_reason(error)) from None
-        except (InvalidHandshake, ConnectionClosed, EOFError) as error:
-            raise _Dropped(f"it does not speak WebSocket there: {error}") from None
+                raise FeedError(f"{words}: {question}") from None
+            raise Dropped(str(refusal)) from None
+        except Untrusted as error:
+            words = f"{place} has no certificate we trust: {error}"
+            raise (Dropped if been_live else FeedError)(words) from None
+        return Session(
+            socket, core, limits, self._budget, quiet=quiet, sink=self._take, greet=self._greet
+        )
 
-    async def _read(self, socket: ClientConnection, deliver: Deliver) -> None:
-        """Hand on frame after frame; those that wait already are taken without yielding."""
-        core, clock = self._core, time.time_ns
-        live = False
-        latest: Sequence[Event] = ()
+    async def _host(self, session: Session, patience: float) -> None:
+        """Run a session to its end, and keep its books."""
         try:
-            while True:
-                frame = await socket.recv(decode=False)
-                received = clock()
-                self._frames += 1
-                events = core.receive(frame, received)
-                if live:
-                    latest = events or latest
-                else:
-                    for answer in core.data_to_send():
-                        await socket.send(answer)
-                    if core.is_live:
-                        live = True
-                        events = [*self._return_to_life(received), *events]
-                if events:
-                    self._events += len(events)
-                    self._delivering = True
-                    await deliver(events)
-                    self._delivering = False
-                if core.refusal is not None:
-                    raise core.refusal
-                if core.fault is not None:
-                    raise _Dropped(f"the venue said {core.fault}")
-        except ConnectionClosed as closed:
-            raise self._ending(closed) from None
+            await session.run(patience)
         finally:
-            self._delivering = False
-            self._remember(latest)
+            self._sessions.remove(session)
+            self._frames_before += session.frames
+            self._skew = self._skew if session.skew is None else session.skew
+            if session.core is not self._core:
+                self._retire(session.core)
+            if self._leader is session:
+                self._leader = None
+                self._remember(session)
 
-    async def _expect_login(self, socket: ClientConnection, patience: float) -> None:
-        await anyio.sleep(patience)
-        if not self._core.is_live:
-            self._verdict = f"the login was not done within {patience:.1f} s"
-            await socket.close()
+    def _retire(self, core: VenueProtocol) -> None:
+        """Keep the counts of a protocol that is not used again."""
+        self._malformed_before += core.malformed
+        self._ignored_before.update(core.ignored)
 
-    async def _watch(self, socket: ClientConnection) -> None:
-        """Close the connection once nothing comes in though nobody holds us up."""
-        quiet = self._settings.quiet.total_seconds()
-        seen = self._frames
-        try:
-            while True:
-                await anyio.sleep(quiet)
-                if self._delivering or self._frames != seen:
-                    seen = self._frames
-                    continue
-                pong = await socket.ping()
-                with anyio.move_on_after(quiet):
-                    await pong
-                    continue
-                if self._frames == seen and not self._delivering:
-                    self._verdict = f"nothing came for {2 * quiet:g} s, not even a pong"
-                    await socket.close()
-        except ConnectionClosed:
-            return  # the reader sees it too
+    # --- living and renewing -------------------------------------------------------------------
+
+    async def _live_through(self, tasks: TaskGroup, session: Session) -> None:
+        """Wait for the end of a session, renewed before the venue's cut; always raises."""
+        at = self._renew_at(session)
+        while True:
+            with anyio.move_on_at(at):
+                await session.done.wait()
+            if session.done.is_set():
+                raise _ending(session)
+            successor = await self._renew(tasks, session)
+            if successor is None:
+                at = anyio.current_time() + self._backoff.failed() / SECOND
+            else:
+                session, at = successor, self._renew_at(successor)
+
+    def _renew_at(self, session: Session) -> float:
+        """When to renew, on the loop's clock."""
+        chosen = self._settings.life
+        life = (self._limits.life or 0) / SECOND if chosen is None else chosen.total_seconds()
+        if not life or not self._limits.overlap:
+            return float("inf")
+        low, high = RENEW_BETWEEN
+        return session.since + life * (low + (high - low) * self._draw())
+
+    async def _renew(self, tasks: TaskGroup, old: Session) -> Session | None:
+        """Bring up a successor beside the old session, hand over, end the old one.
+
+        Returns:
+            The successor; None where it did not come up.
+        """
+        limit = self._settings.connect_timeout.total_seconds()
+        core = self._make(list(self.subscriptions.values()))
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(self._tell_if_lost, old)
+            try:
+                session = await self._establish(tasks, core, limit)
+            except (Dropped, Ended, VenueRefused):
+                return None
+            finally:
+                beside.cancel_scope.cancel()
+        with anyio.move_on_after(self._settings.overlap.total_seconds()):
+            await old.done.wait()
+        if old.done.is_set():
+            self._retire(old.core)
+        self._core, self._leader = core, session
+        self._renewals += 1
+        await old.close()
+        await old.done.wait()
+        renewed = "renewed before the venue's planned cut"
+        await self._deliver([self._status(FeedState.LIVE, renewed)])
+        return session
+
+    async def _tell_if_lost(self, session: Session) -> None:
+        await session.done.wait()
+        await self._tell_lost(str(_ending(session)))
+
+    # --- what comes ----------------------------------------------------------------------------
+
+    async def _take(self, session: Session, events: Sequence[Event], now: int) -> None:
+        """Deliver what a session says, once the seam lets it go."""
+        seam = self._seam
+        events = seam.take(events, now, leads=self._leader in (session, None))
+        wake = seam.next_wake()
+        if wake != self._seam_wake:
+            self._ask_history(session, now)
+            self._seam_changed.set()
+        if session.core.refused and session.is_live:
+            events = [*events, *self._refusals(session, now)]
+        if events:
+            self._events += len(events)
+            await self._deliver(events)
+
+    def _ask_history(self, session: Session, now: int) -> None:
+        for gap in self._seam.take_unasked():
+            request = session.core.backfill(gap)
+            if request is not None and gap.symbol is not None:
+                self._seam.extend(gap.symbol, now + _ns(self._settings.history))
+                session.ask(request, is_history=True)
+        self._seam_wake = self._seam.next_wake()
+
+    async def _on_history(self, symbol: Symbol) -> None:
+        """The last answer of a symbol's history has come: what is missing now stays missing."""
+        if events := self._seam.conclude(symbol):
+            self._events += len(events)
+            await self._deliver(events)
+
+    async def _keep_seam(self) -> None:
+        """Let go what has waited long enough."""
+        while True:
+            wake = self._seam.next_wake()
+            left = None if wake is None else max(0, wake - time.time_ns()) / SECOND
+            with anyio.move_on_after(left):
+                await self._seam_changed.wait()
+            self._seam_changed = anyio.Event()
+            if events := self._seam.expire(time.time_ns()):
+                self._events += len(events)
+                await self._deliver(events)
+
+    def _refusals(self, session: Session, now: int) -> list[Event]:
+        """Tell of symbols that the venue has come to refuse, once each."""
+        new = session.core.refused.keys() - self._refusals_told
+        self._refusals_told |= new
+        return [
+            Status(self._name, FeedState.LIVE, now, f"{symbol}: {session.core.refused[symbol]}")
+            for symbol in sorted(new)
+        ]
 
     # --- what becomes of it --------------------------------------------------------------------
 
     def _status(self, state: FeedState, detail: str = "") -> Status:
         return Status(self._name, state, time.time_ns(), detail)
 
-    def _remember(self, latest: Sequence[Event]) -> None:
-        """Note where in the venue's time the data stopped; only real data resets the backoff."""
-        for event in reversed(latest):
+    def _remember(self, session: Session) -> None:
+        """Note where in the venue's time the data stopped; data and health reset the backoff."""
+        for event in reversed(session.latest):
             if isinstance(event, (Trade, Quote, Bar)):
                 self._latest = event.time, event.received
-                self._backoff.data_came()
+                if anyio.current_time() - session.since >= self._settings.health.total_seconds():
+                    self._backoff.data_came()
                 return
 
-    def _lost(self, reason: str) -> Status:
+    async def _tell_lost(self, reason: str) -> None:
         """Begin an outage."""
-        now = time.time_ns()
-        self._outage = *(self._latest or (now, now)), reason
-        return self._status(FeedState.DISCONNECTED, reason)
+        if self._outage is None:
+            now = time.time_ns()
+            self._outage = *(self._latest or (now, now)), reason
+            await self._deliver([self._status(FeedState.DISCONNECTED, reason)])
 
-    def _return_to_life(self, received: int) -> list[Event]:
+    def _greet(self, session: Session, received: int) -> list[Event]:
         """Name the data that was missed. The venue's clock is taken to run as fast as ours."""
-        self._been_live = True
+        refused = session.core.refused
+        if refused and not self._been_live:
+            raise VenueRefused(
+                f"{self._address.place} does not serve {_named(refused)}: "
+                "take them out, or name a venue that does"
+            )
+        if not session.core.is_live:
+            raise Dropped(f"it refused {_named(refused)}")
+        if self._leader is not None:
+            return []  # it is to take over from one that lives
+        self._leader, self._been_live = session, True
         events: list[Event] = []
         if self._outage is not None:
             start, since, reason = self._outage
@@ -305,74 +405,18 @@ class Connection:
         events.append(self._status(FeedState.LIVE))
         return events
 
-    def _ending(self, closed: ConnectionClosed) -> Exception:
-        said = closed.rcvd
-        if said is not None and said.code == 1000 and said.reason == END_OF_TAPE:
-            return _Ended()
-        if self._verdict is not None:
-            return _Dropped(self._verdict)
-        if said is not None:
-            return _Dropped(f"the venue closed with {said.code} {said.reason}".rstrip())
-        return _Dropped("the connection was lost")
+
+def _ending(session: Session) -> Exception:
+    return session.ending or Dropped("the connection was lost")
 
 
-class _Connect(connect):
-    """A redirect would carry the login to a place that nobody named."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
-
-
-def _check(url: str) -> tuple[ssl.SSLContext | None, str]:
-    """Return how to secure a connection to this URL, and "host:port" for messages."""
-    parts = urlsplit(url)
-    try:
-        port = parts.port or (443 if parts.scheme == "wss" else 80)
-    except ValueError as error:
-        raise ConfigError(f"the port in the venue's URL is wrong: {error}") from None
-    host = parts.hostname or ""
-    place = f"{host}:{port}"
-    if parts.scheme not in {"ws", "wss"} or not host:
-        raise ConfigError(
-            f"the venue's URL has scheme {parts.scheme or 'none'} and host {host or 'none'}: "
-            "give wss://host/path, or ws:// on this machine"
-        )
-    if parts.scheme == "wss":
-        return ssl.create_default_context(), place
-    if not _is_loopback(host):
-        raise ConfigError(f"ws:// to {place} would send the login in clear text: use wss://")
-    return None, place
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _os_reason(error: OSError) -> str:
-    """The operating system's words; asyncio folds several addresses' errors into one text."""
-    number = error.errno
-    if number is None and (match := re.search(r"\[Errno (\d+)\]", str(error))):
-        number = int(match[1])
-    if number is not None and number > 0:
-        return os.strerror(number)
-    return error.strerror or str(error) or type(error).__name__
+def _named(refused: dict[Symbol, str]) -> str:
+    """Name at most five symbols, with the venue's words for the first."""
+    symbols = sorted(refused)
+    more = f" and {len(symbols) - 5} more" if len(symbols) > 5 else ""
+    words = refused[symbols[0]]
+    return f"{', '.join(symbols[:5])}{more}" + (f" ({words})" if words else "")
 
 
 def _ns(span: timedelta) -> int:
     return round(span.total_seconds() * SECOND)
-
-
-def only(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return what a task group failed of: an error raised on purpose before any other."""
-    leaves: list[BaseException] = []
-    pending: list[BaseException] = [group]
-    while pending:
-        error = pending.pop()
-        if isinstance(error, BaseExceptionGroup):
-            pending += reversed(error.exceptions)
-        else:
-            leaves.append(error)
-    return next((e for e in leaves if isinstance(e, TidegateError)), leaves[0])

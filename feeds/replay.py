@@ -75,6 +75,17 @@ class ReplayFeed:
             detail += f"; it holds nothing of {', '.join(sorted(self._unseen))}"
         await deliver([Status(self._source.name, FeedState.ENDED, self._last, detail)])
 
+    def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+        """Let more symbols through from the next turn on, as far as the source holds them."""
+        new = {each.symbol for each in subscriptions} - self._wanted
+        self._wanted |= new
+        self._unseen |= new
+
+    def unsubscribe(self, symbols: Sequence[Symbol]) -> None:
+        """Let symbols through no more."""
+        self._wanted = self._wanted.difference(symbols)
+        self._unseen.difference_update(symbols)
+
     def statistics(self) -> FeedStatistics:
         """Return the counters so far."""
         audit = self._source.audit()

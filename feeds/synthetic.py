@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from feeds.base import Deliver, FeedStatistics, Subscription
-from feeds.events import SECOND
+from feeds.events import SECOND, Symbol
 from feeds.market import SyntheticSource
 from feeds.replay import ReplayFeed
 
@@ -35,6 +35,14 @@ class SyntheticFeed:
         """Make a market of the subscribed symbols and play it."""
         self._replay = self._make(subscriptions)
         await self._replay.run(subscriptions, deliver)
+
+    def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+        """Let more symbols through: a market that has been made holds no further ones."""
+        self._replay.subscribe(subscriptions)
+
+    def unsubscribe(self, symbols: Sequence[Symbol]) -> None:
+        """Let symbols through no more."""
+        self._replay.unsubscribe(symbols)
 
     def statistics(self) -> FeedStatistics:
         """Return the counters so far."""

@@ -14,10 +14,10 @@ import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from feeds.base import Deliver, Feed, Subscription
-from feeds.connection import ConnectionSettings
 from feeds.events import MINUTE, SECOND, AssetClass
 from feeds.files import open_source
 from feeds.replay import ReplayFeed
+from feeds.session import ConnectionSettings
 from feeds.stream import AlpacaFeed
 from feeds.synthetic import SyntheticFeed
 from feeds.venue.process import EmbeddedVenue, VenueOptions, embedded_venue

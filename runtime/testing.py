@@ -11,7 +11,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from feeds.base import Deliver, FeedStatistics, Subscription
-from feeds.events import Event
+from feeds.events import Event, Symbol
 from runtime.assembly import build_run, run_strategy
 from runtime.clock import Clock, VirtualClock
 from runtime.live import LiveRun, Outcome
@@ -22,12 +22,17 @@ __all__ = ["ScriptedFeed", "VirtualClock", "run_on_events", "run_on_synthetic"]
 
 
 class ScriptedFeed:
-    """A feed that delivers the batches it was given, in lockstep unless told otherwise."""
+    """A feed that delivers the batches it was given, in lockstep unless told otherwise.
+
+    `added` and `removed` are the symbols that a strategy added and removed while it ran.
+    """
 
     def __init__(self, batches: Sequence[Sequence[Event]], *, lockstep: bool = True) -> None:
         self.lockstep = lockstep
         self._batches = batches
         self._delivered = 0
+        self.added: list[Symbol] = []
+        self.removed: list[Symbol] = []
 
     async def run(self, subscriptions: Sequence[Subscription], deliver: Deliver) -> None:
         """Deliver every batch, whatever is subscribed."""
@@ -35,6 +40,14 @@ class ScriptedFeed:
         for batch in self._batches:
             self._delivered += len(batch)
             await deliver(batch)
+
+    def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+        """Note what was added while it ran."""
+        self.added += [each.symbol for each in subscriptions]
+
+    def unsubscribe(self, symbols: Sequence[Symbol]) -> None:
+        """Note what was taken out while it ran."""
+        self.removed += symbols
 
     def statistics(self) -> FeedStatistics:
         """Return the counters so far."""

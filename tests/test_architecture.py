@@ -27,8 +27,11 @@ MAY_IMPORT = {
 EXCEPTIONS = {"runtime.cli imports strategies.folder"}
 
 SHELLS = {
-    "feeds.connection": "one socket",
+    "feeds.budget": "waits for turns, asks over HTTP",
+    "feeds.connection": "one line that comes back",
+    "feeds.dial": "opens a socket",
     "feeds.replay": "waits at the recorded pace",
+    "feeds.session": "one socket",
     "feeds.stream": "a connection and its decoder",
     "feeds.synthetic": "plays the made-up market at its pace",
     "feeds.venue.process": "starts the other party",

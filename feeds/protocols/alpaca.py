@@ -18,6 +18,7 @@ from msgspec import Meta, Raw, Struct
 from msgspec.msgpack import Ext
 
 from feeds.base import Subscription
+from feeds.continuity import Continuity
 from feeds.errors import VenueRefused
 from feeds.events import (
     EXCERPT_CHARS,
@@ -32,6 +33,7 @@ from feeds.events import (
     Symbol,
     Trade,
 )
+from feeds.protocols.base import SymbolState, VenueCore
 
 PATHS = {
     AssetClass.EQUITY: "/v2/iex",
@@ -234,7 +236,7 @@ def parse_timestamp(ext: Ext) -> int:
     raise ValueError("its time is no msgpack Timestamp between 1970 and 2262")
 
 
-class AlpacaDecoder:
+class AlpacaDecoder(VenueCore):
     """The client's side of one connection to one path.
 
     All subscriptions must be of the path's asset class. The shell reads `is_live`, `refusal` (the
@@ -248,13 +250,15 @@ class AlpacaDecoder:
         secret: str,
         subscriptions: Sequence[Subscription],
         codec: Codec = Codec.MSGPACK,
+        path: str = "",
+        continuity: Continuity | None = None,
     ) -> None:
         if not subscriptions:
             raise ValueError("subscriptions is empty: a connection needs at least one symbol")
+        super().__init__("alpaca", subscriptions, continuity)
         self._key, self._secret, self._codec = key, secret, codec
+        self.path = path
         self._names: dict[str, Symbol] = {str(s.symbol): s.symbol for s in subscriptions}
-        self.malformed = 0
-        self.ignored: dict[str, int] = {}
         self._frame: Any
         self._raws: Any
         self._item: Any
@@ -274,12 +278,9 @@ class AlpacaDecoder:
             self._tag = msgspec.msgpack.Decoder(_Tagged).decode
             self._encode = msgspec.msgpack.encode
             self._time = parse_timestamp
+        if codec is Codec.MSGPACK:
+            self.headers = {"Content-Type": "application/msgpack"}
         self.restart()
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """What the upgrade request must carry."""
-        return {} if self._codec is Codec.JSON else {"Content-Type": "application/msgpack"}
 
     @property
     def is_live(self) -> bool:
@@ -288,16 +289,29 @@ class AlpacaDecoder:
 
     def restart(self) -> None:
         """Forget the connection that was; the counts stay."""
+        super().restart()
         self.stage = Stage.CONNECTING
-        self.refusal: VenueRefused | None = None
-        self.fault: str | None = None
-        self._outgoing: list[bytes | str] = []
         self._unconfirmed = 0
 
-    def data_to_send(self) -> list[bytes | str]:
-        """Return the frames that must go out now, and forget them."""
-        outgoing, self._outgoing = self._outgoing, []
-        return outgoing
+    def connected(self, now: int) -> None:
+        """Do nothing: the venue speaks first."""
+
+    def subscribe(self, subscriptions: Iterable[Subscription]) -> None:
+        """Add symbols; while live, ask for them."""
+        new = [s.symbol for s in subscriptions if s.symbol not in self.symbols]
+        self._names.update((str(symbol), symbol) for symbol in new)
+        self.symbols.update(dict.fromkeys(new, SymbolState.ASKED))
+        if self.stage in {Stage.SUBSCRIBING, Stage.LIVE}:
+            self._ask_for("subscribe", new)
+
+    def unsubscribe(self, symbols: Iterable[Symbol]) -> None:
+        """Take symbols out; while live, say so."""
+        gone = [symbol for symbol in symbols if self.symbols.pop(symbol, None)]
+        for symbol in gone:
+            self._names.pop(str(symbol), None)
+            self.refused.pop(symbol, None)
+        if self.stage in {Stage.SUBSCRIBING, Stage.LIVE}:
+            self._ask_for("unsubscribe", gone)
 
     def receive(self, data: bytes | str, received: int) -> list[Event]:
         """Take one frame; return its events in the venue's order."""
@@ -385,30 +399,38 @@ class AlpacaDecoder:
             Stage.AUTHENTICATING,
         }:
             self.stage = Stage.SUBSCRIBING
-            symbols = sorted(self._names)
-            for start in range(0, len(symbols), SYMBOLS_A_MESSAGE):
-                part = symbols[start : start + SYMBOLS_A_MESSAGE]
-                self._send({"action": "subscribe", **dict.fromkeys(CHANNELS, part)})
-                self._unconfirmed += 1
+            self._ask_for("subscribe", self._names)
         else:
             self._ignore("success out of turn")
 
+    def _ask_for(self, action: str, names: Iterable[str]) -> None:
+        symbols = sorted(names)
+        for start in range(0, len(symbols), SYMBOLS_A_MESSAGE):
+            part = symbols[start : start + SYMBOLS_A_MESSAGE]
+            self._send({"action": action, **dict.fromkeys(CHANNELS, part)})
+            self._unconfirmed += 1
+
     def _subscribed(self, answer: _Subscribed) -> None:
-        if self.stage is not Stage.SUBSCRIBING:
+        if not self._unconfirmed:
             return self._ignore("subscription out of turn")
         self._unconfirmed -= 1
         if self._unconfirmed:
             return None
         served = set(answer.trades) & set(answer.quotes)
-        missing = sorted(self._names.keys() - served)
-        if missing and "*" not in served:
+        missing = sorted(self._names.keys() - served) if "*" not in served else []
+        if missing and self.stage is Stage.SUBSCRIBING:
             more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
             self.refusal = VenueRefused(
                 f"the venue does not serve {', '.join(missing[:5])}{more}: "
                 "take them out, or name a venue that does"
             )
-        else:
-            self.stage = Stage.LIVE
+            return None
+        self.stage = Stage.LIVE
+        for name, symbol in self._names.items():
+            if name in missing:
+                self.refuse(symbol, "it is not in the venue's answer")
+            else:
+                self.symbols[symbol] = SymbolState.ACTIVE
         return None
 
     def _failed(self, error: _Error) -> None:
@@ -420,7 +442,7 @@ class AlpacaDecoder:
 
     def _send(self, message: dict[str, Any]) -> None:
         encoded = self._encode(message)
-        self._outgoing.append(encoded.decode() if self._codec is Codec.JSON else encoded)
+        self.send(encoded.decode() if self._codec is Codec.JSON else encoded)
 
     # --- counts --------------------------------------------------------------------------------
 

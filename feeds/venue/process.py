@@ -22,9 +22,9 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from msgspec import Struct
 
 from feeds.base import Market
-from feeds.connection import only
 from feeds.errors import ConfigError, FeedError, TidegateError
 from feeds.events import AssetClass, MarketEvent, Symbol
+from feeds.session import only
 from feeds.venue.bars import MinuteBars
 from feeds.venue.protocol import Credentials
 from feeds.venue.server import serve

@@ -17,9 +17,9 @@ import pytest
 from anyio.abc import Process, SocketAttribute, SocketStream
 
 from feeds.base import Subscription
-from feeds.connection import ConnectionSettings
 from feeds.errors import ConfigError, FeedError
 from feeds.events import AssetClass, Event, FeedState, Gap, Status, Trade
+from feeds.session import ConnectionSettings
 from feeds.stream import AlpacaFeed
 from tests.live.venue_kit import (
     AAPL,

@@ -12,9 +12,9 @@ import anyio
 from anyio.abc import ByteReceiveStream
 
 from feeds.base import Market, Subscription
-from feeds.connection import ConnectionSettings
 from feeds.events import SECOND, Aggressor, AssetClass, Event, FeedState, Status, Symbol, Trade
 from feeds.protocols.alpaca import Codec
+from feeds.session import ConnectionSettings
 from feeds.stream import AlpacaFeed
 from feeds.venue.protocol import Credentials
 from feeds.venue.server import Venue, serve
@@ -27,6 +27,7 @@ HASTY = ConnectionSettings(
     quiet=timedelta(milliseconds=100),
     backoff=timedelta(milliseconds=10),
     backoff_cap=timedelta(milliseconds=50),
+    health=timedelta(0),
 )
 
 

@@ -1,0 +1,159 @@
+"""Open one WebSocket: address, TLS, proxy, handshake; what goes wrong is one of three outcomes.
+
+Dropped: another attempt may do. HttpRefusal: the venue answered with a status instead. Untrusted:
+its certificate is none of ours. A redirect is none of them: it would carry a login elsewhere.
+"""
+
+import os
+import re
+import ssl
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Literal
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidProxy,
+    InvalidStatus,
+    ProxyError,
+)
+
+from feeds.errors import ConfigError
+from feeds.pacing import retry_after
+
+
+class Dropped(Exception):
+    """This connection is over, for the reason given; another may do."""
+
+
+class Silent(Dropped):
+    """The time of an attempt ran out; what an earlier one met tells more."""
+
+
+class Untrusted(Exception):
+    """The certificate is not one we trust, for the reason given."""
+
+
+class HttpRefusal(Exception):
+    """The upgrade was answered with an HTTP status; `wait` is the ns that it asks us to wait."""
+
+    def __init__(self, status: int, wait: int) -> None:
+        super().__init__(f"it answered the upgrade with HTTP status {status}")
+        self.status, self.wait = status, wait
+
+
+class Address(Struct, frozen=True):
+    """Where a venue is: the URL without its path, "host:port" for messages, and how to secure it.
+
+    On this machine a connection goes past any proxy.
+    """
+
+    url: str
+    place: str
+    tls: ssl.SSLContext | None
+    is_here: bool
+
+
+def parse_address(url: str) -> Address:
+    """Read a venue's URL.
+
+    Raises:
+        ConfigError: it is no ws:// or wss://, or would send a login in clear text.
+    """
+    parts = urlsplit(url)
+    try:
+        port = parts.port or (443 if parts.scheme == "wss" else 80)
+    except ValueError as error:
+        raise ConfigError(f"the port in the venue's URL is wrong: {error}") from None
+    host = parts.hostname or ""
+    place = f"{host}:{port}"
+    if parts.scheme not in {"ws", "wss"} or not host:
+        raise ConfigError(
+            f"the venue's URL has scheme {parts.scheme or 'none'} and host {host or 'none'}: "
+            "give wss://host/path, or ws:// on this machine"
+        )
+    is_here = _is_loopback(host)
+    if parts.scheme == "wss":
+        return Address(url.rstrip("/"), place, ssl.create_default_context(), is_here)
+    if not is_here:
+        raise ConfigError(f"ws:// to {place} would send the login in clear text: use wss://")
+    return Address(url.rstrip("/"), place, None, is_here)
+
+
+async def dial(
+    address: Address,
+    path: str,
+    headers: Mapping[str, str],
+    *,
+    patience: float,
+    max_size: int,
+    proxy: str | None,
+    now: int,
+) -> ClientConnection:
+    """Connect within `patience` seconds; `proxy` None takes the environment's.
+
+    Raises:
+        Dropped: another attempt may do.
+        HttpRefusal: the venue answered with a status.
+        Untrusted: the venue's certificate is not trusted.
+        ConfigError: the proxy is no proxy's URL.
+    """
+    way: str | Literal[True] | None = None if address.is_here else proxy or True
+    attempt = _Connect(
+        address.url + path,
+        ssl=address.tls,
+        additional_headers=headers,
+        user_agent_header="tidegate",
+        compression=None,
+        proxy=way,
+        open_timeout=patience,
+        close_timeout=1,
+        ping_interval=None,  # the session does it, and knows when the silence is our own
+        max_size=max_size,
+        max_queue=256,
+    )
+    try:
+        return await attempt
+    except InvalidStatus as error:
+        asked = error.response.headers.get("Retry-After")
+        raise HttpRefusal(error.response.status_code, retry_after(asked, now)) from None
+    except ssl.SSLCertVerificationError as error:
+        raise Untrusted(error.verify_message) from None
+    except TimeoutError:
+        raise Silent(f"no answer within {patience:.1f} s") from None
+    except InvalidProxy as error:
+        raise ConfigError(f"the proxy cannot be used: {error}") from None
+    except ProxyError as error:
+        raise Dropped(f"the proxy does not let us through: {error}") from None
+    except OSError as error:
+        raise Dropped(_os_reason(error)) from None
+    except (InvalidHandshake, ConnectionClosed, EOFError) as error:
+        raise Dropped(f"it does not speak WebSocket there: {error}") from None
+
+
+class _Connect(connect):
+    """A redirect would carry the login to a place that nobody named."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _os_reason(error: OSError) -> str:
+    """The operating system's words; asyncio folds several addresses' errors into one text."""
+    number = error.errno
+    if number is None and (match := re.search(r"\[Errno (\d+)\]", str(error))):
+        number = int(match[1])
+    if number is not None and number > 0:
+        return os.strerror(number)
+    return error.strerror or str(error) or type(error).__name__
