@@ -7,20 +7,22 @@ nanosecond. The frames go through the same decoder that a live connection feeds.
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from feeds.base import Audit, Decoder
+from feeds.base import Audit
 from feeds.events import AssetClass, Bar, Gap, Malformed, MarketEvent, Quote, Symbol, Trade
 from feeds.files.lines import check_archive, read_lines
 from feeds.numbers import exact_ns
-from feeds.protocols.binance import BinanceDecoder
-from feeds.protocols.coinbase import CoinbaseDecoder
+from feeds.protocols.base import VenueProtocol
+from feeds.protocols.binance import FUTURES, BinanceProtocol
+from feeds.protocols.coinbase import CoinbaseProtocol
 
-VENUES: dict[str, Callable[[], BinanceDecoder | CoinbaseDecoder]] = {
-    "BINANCE": BinanceDecoder,
-    "BINANCE_FUTURES": BinanceDecoder,
-    "BINANCE_US": BinanceDecoder,
-    "COINBASE": CoinbaseDecoder,
+VENUES: dict[str, Callable[[], VenueProtocol]] = {
+    "BINANCE": BinanceProtocol,
+    "BINANCE_FUTURES": partial(BinanceProtocol, market=FUTURES),
+    "BINANCE_US": BinanceProtocol,
+    "COINBASE": CoinbaseProtocol,
 }
 _MARKET = (Trade, Quote, Bar)
 _NAME = re.compile(r"([A-Z_]+)\.ws\.[\w.]+\.gz$")
@@ -61,10 +63,10 @@ class CaptureParser:
         gaps: jumps in the numbers of trades.
     """
 
-    def __init__(self, decoder: BinanceDecoder | CoinbaseDecoder) -> None:
+    def __init__(self, decoder: VenueProtocol) -> None:
         self.audit = Audit(ignored=decoder.ignored)
         self.gaps = 0
-        self._decoder: Decoder = decoder
+        self._decoder = decoder
 
     def feed(self, lines: list[str]) -> list[MarketEvent]:
         """Take some lines and return the events of their frames, in order of arrival."""
@@ -82,15 +84,17 @@ class CaptureParser:
                 continue
             received, text = parsed
             before = len(market)
+            is_spoilt = False
             for event in self._decoder.receive(text, received):
                 if isinstance(event, _MARKET):
                     market.append(event)
                 elif isinstance(event, Malformed):
-                    audit.malformed += 1
+                    is_spoilt = True
                 else:
                     self.gaps += isinstance(event, Gap)
             made = len(market) - before
-            audit.rows_used += made > 0
+            audit.malformed += is_spoilt  # though a part of it may have been read
+            audit.rows_used += made > 0 and not is_spoilt
             audit.events += made
         return market
 

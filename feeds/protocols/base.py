@@ -14,8 +14,21 @@ import msgspec
 from feeds.base import Subscription
 from feeds.continuity import Continuity
 from feeds.errors import VenueRefused
-from feeds.events import SECOND, AssetClass, Event, Gap, Symbol
+from feeds.events import (
+    SECOND,
+    AssetClass,
+    Bar,
+    Event,
+    Gap,
+    Malformed,
+    Quote,
+    QuoteBar,
+    Symbol,
+    Trade,
+)
 from feeds.protocols.frames import count_kind, malformed
+
+COUNTED_BY_ITSELF = (Trade, Quote, Bar, QuoteBar, Malformed)
 
 
 class SymbolState(StrEnum):
@@ -260,6 +273,15 @@ class VenueCore:
         """Count a frame that makes no event, and return no event."""
         count_kind(self.ignored, kind)
         return []
+
+    def outcome(self, events: list[Event], kind: str) -> list[Event]:
+        """Return a frame's events; one with no market data and nothing unreadable counts as `kind`.
+
+        So each frame is accounted for once: by its market data, as malformed, or by its kind.
+        """
+        if not any(isinstance(event, COUNTED_BY_ITSELF) for event in events):
+            count_kind(self.ignored, kind)
+        return events
 
     def unreadable(self, error: Exception, data: bytes | str, received: int) -> list[Event]:
         """Count a frame that could not be read, and return what tells of it."""

@@ -1,250 +1,498 @@
-"""Binance's market streams: frames in, events out, subscriptions to send; no socket.
+"""Binance's market streams (spot, US, USD-M futures): frames in, events out, subscriptions to send.
 
-Each frame becomes market events, or Malformed, or one count in `ignored`. Trades are numbered by
-one, so a duplicate is dropped and a jump is told as a Gap before the trade that shows it. Raw
-payloads and those of a combined stream are both taken. The best quotes of spot carry no time: they
-get the moment of arrival. A candle counts once it is closed.
+Trades are numbered by one: a duplicate is dropped, a jump is told as a Gap before the trade that
+shows it. The best quotes of spot carry no time and get that of arrival. A candle counts once it is
+closed. The venue acknowledges any name, so a list of its symbols says which exist. A book is a REST
+snapshot and the changes from it on, each of which must follow the one before.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from feeds.base import Subscription
+from feeds.book import Book, BookState
 from feeds.continuity import Continuity
-from feeds.errors import VenueRefused
-from feeds.events import (
-    EXCERPT_CHARS,
-    Aggressor,
-    Bar,
-    Event,
-    FeedState,
-    Quote,
-    Status,
-    Symbol,
-    Trade,
+from feeds.events import SECOND, Event, Gap, Symbol
+from feeds.protocols import binance_wire as wire
+from feeds.protocols.base import (
+    HttpGet,
+    Limits,
+    Make,
+    Options,
+    Rate,
+    SymbolState,
+    VenueCore,
+    VenueProtocol,
+    VenueSpec,
 )
-from feeds.numbers import check_ns, check_ohlc, price, size
-from feeds.protocols.frames import count_kind, malformed
+from feeds.protocols.books import Books
+from feeds.protocols.diffs import Diff, Diffs
+from feeds.protocols.names import Names
 from feeds.symbols import BINANCE_QUOTES, split_pair
 
-NAME = "binance"
-STREAMS_PER_FRAME = 200
-"""Topics in one SUBSCRIBE: the venue takes five frames a second, and 1,024 topics a connection."""
+TOPICS_PER_FRAME = 200
+"""Topics in one SUBSCRIBE."""
+LIST_PATIENCE = 5 * SECOND
+"""How long the list of symbols is waited for; without it, what is acknowledged counts as served."""
+SNAPSHOT_RETRY = 5 * SECOND
+PAGE = 1_000
+"""Most rows of one REST answer: levels of a side, or trades."""
 
-_MICROSECONDS_FROM = 10**14  # an epoch time from here on is in us, which a connection may ask for
+_KINDS = {
+    "trade": "trade",
+    "aggTrade": "aggTrade",
+    "bookTicker": "bookTicker",
+    "kline_1m": "kline",
+    "depth@100ms": "depthUpdate",
+}
 _encode = msgspec.json.Encoder().encode
-
-Number = str | float
-
-
-class _Head(msgspec.Struct):
-    """What tells frames apart."""
-
-    stream: str | None = None
-    data: msgspec.Raw = msgspec.Raw()
-    e: str | None = None
-    u: msgspec.Raw = msgspec.Raw()
-    b: msgspec.Raw = msgspec.Raw()
-    a: msgspec.Raw = msgspec.Raw()
-    id: msgspec.Raw = msgspec.Raw()
-    result: msgspec.Raw = msgspec.Raw()
-    error: msgspec.Raw = msgspec.Raw()
-    code: int | None = None
-    msg: str | None = None
+_UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError, OverflowError)
+Payload = bytes | msgspec.Raw
 
 
-class _Error(msgspec.Struct):
-    code: int | None = None
-    msg: str = ""
+class BinanceMarket(msgspec.Struct, frozen=True):
+    """In what the venue's markets differ.
 
-
-class _Trade(msgspec.Struct):
-    s: str
-    t: int
-    p: Number
-    q: Number
-    T: int
-    m: bool
-
-
-class _AggregateTrade(msgspec.Struct):
-    s: str
-    p: Number
-    q: Number
-    T: int
-    m: bool
-    t: int = msgspec.field(name="a")
-
-
-class _BookTicker(msgspec.Struct):
-    s: str
-    b: Number
-    B: Number
-    a: Number
-    A: Number
-    T: int | None = None
-
-
-class _Candle(msgspec.Struct):
-    t: int
-    T: int
-    o: Number
-    h: Number
-    l: Number  # noqa: E741  # the venue's name
-    c: Number
-    v: Number
-    x: bool
-
-
-class _Kline(msgspec.Struct):
-    s: str
-    k: _Candle
-
-
-_head = msgspec.json.Decoder(_Head)
-_error = msgspec.json.Decoder(_Error)
-_trade = msgspec.json.Decoder(_Trade)
-_aggregate = msgspec.json.Decoder(_AggregateTrade)
-_book_ticker = msgspec.json.Decoder(_BookTicker)
-_kline = msgspec.json.Decoder(_Kline)
-
-
-def _moment(value: int) -> int:
-    """Venue time, in milliseconds or microseconds, as ns."""
-    return check_ns(value * (1_000 if value >= _MICROSECONDS_FROM else 1_000_000))
-
-
-class BinanceDecoder:
-    """One connection's decoder.
-
-    Attributes:
-        ignored: frames that made no event, by kind.
-        refused: the last error the venue answered with, or None.
+    `trades` is the stream of trades. `rest` is before every REST path. `has_bars`: candles are on
+    the same connection. `is_chained`: changes of a book name the one before.
     """
 
-    def __init__(self, continuity: Continuity | None = None) -> None:
-        self.ignored: dict[str, int] = {}
-        self.refused: VenueRefused | None = None
-        self.continuity = continuity or Continuity()
-        self._symbols: dict[str, Symbol] = {}
-        self._outgoing: list[bytes | str] = []
+    name: str
+    path: str
+    rest: str
+    trades: str
+    has_bars: bool
+    is_chained: bool
+
+
+SPOT = BinanceMarket("binance", "/stream", "/api/v3", "aggTrade", has_bars=True, is_chained=False)
+US = msgspec.structs.replace(SPOT, name="binance-us")
+# Since April 2026 futures serve trades, quotes and depth under /public, and everything else
+# (aggTrade and candles) under /market; what is asked for in the wrong place is acknowledged and
+# stays silent.
+FUTURES = BinanceMarket(
+    "binance-futures", "/public/stream", "/fapi/v1", "trade", has_bars=False, is_chained=True
+)
+
+
+class BinanceProtocol(VenueCore):
+    """One connection's protocol; without subscriptions it reads whatever comes, as of a capture."""
+
+    def __init__(
+        self,
+        subscriptions: Iterable[Subscription] = (),
+        options: Options = Options(),  # noqa: B008 - frozen
+        continuity: Continuity | None = None,
+        market: BinanceMarket = SPOT,
+    ) -> None:
+        super().__init__(market.name, subscriptions, continuity)
+        self.path = market.path
+        self._market = market
+        self._has_book = options.book
+        self._channels = [market.trades, "depth@100ms" if options.book else "bookTicker"]
+        if options.bars and market.has_bars:
+            self._channels.append("kline_1m")
+        self._names = Names(lambda name: split_pair(name, BINANCE_QUOTES), _name)
+        for symbol in self.symbols:
+            self._names.ask(symbol)
+        self._books = Books(market.name, None, self._ask_snapshot)
+        self._diffs = Diffs()
         self._next_id = 1
-        self._read: dict[str, Callable[[bytes | msgspec.Raw, int], list[Event]]] = {
+        self._read: dict[str, Callable[[Payload, int], list[Event]]] = {
             "trade": self._on_trade,
             "aggTrade": self._on_aggregate,
             "bookTicker": self._on_book_ticker,
             "kline": self._on_kline,
+            "depthUpdate": self._on_depth if options.book else self._ignore_depth,
+            "serverShutdown": self._on_shutdown,
         }
+        self._forget()
 
-    def subscribe(
-        self, symbols: Iterable[Symbol], channels: Sequence[str] = ("trade", "bookTicker")
-    ) -> None:
-        """Queue the frames that ask for these symbols.
+    def _forget(self) -> None:
+        self._is_connected = False
+        self._unanswered: dict[int, list[Symbol]] = {}
+        self._unlisted: dict[Symbol, None] = {}  # acknowledged, and the list is being waited for
+        self._list_due: int | None = None
+        self._quoted: set[Symbol] = set()
+        self._fresh: set[Symbol] = set()  # books whose snapshot has met no change yet
+        self._snapshots_due: dict[Symbol, int] = {}
+        self._diffs.clear()
+        self._books.restart()
 
-        Args:
-            symbols: canonical names, "BTC/USDT".
-            channels: "trade" or "aggTrade" (not both: they tell the same trades), "bookTicker",
-                "kline_1m".
-        """
-        topics = []
-        for symbol in symbols:
-            name = symbol.replace("/", "")
-            self._symbols[name] = symbol
-            topics += [f"{name.lower()}@{channel}" for channel in channels]
-        for first in range(0, len(topics), STREAMS_PER_FRAME):
-            params = topics[first : first + STREAMS_PER_FRAME]
-            frame = {"method": "SUBSCRIBE", "params": params, "id": self._next_id}
-            self._outgoing.append(_encode(frame).decode())
+    # --- what goes out -------------------------------------------------------------------------
+
+    def restart(self) -> None:
+        """Forget the connection that was; counts and continuity stay."""
+        super().restart()
+        self._forget()
+
+    def connected(self, now: int) -> None:
+        """Queue the subscriptions."""
+        self._is_connected = True
+        self._send_topics("SUBSCRIBE", list(self.symbols))
+
+    def subscribe(self, subscriptions: Iterable[Subscription]) -> None:
+        """Add symbols; while connected, ask for them."""
+        new = [s.symbol for s in subscriptions if s.symbol not in self.symbols]
+        for symbol in new:
+            self.symbols[symbol] = SymbolState.ASKED
+            self._names.ask(symbol)
+        if self._is_connected:
+            self._send_topics("SUBSCRIBE", new)
+
+    def unsubscribe(self, symbols: Iterable[Symbol]) -> None:
+        """Take symbols out; while connected, say so."""
+        gone = [symbol for symbol in symbols if self.symbols.pop(symbol, None) is not None]
+        for symbol in gone:
+            self._books.drop(symbol)
+            self.refused.pop(symbol, None)
+            self._names.forget(symbol)
+            self._diffs.take(symbol)
+            self._snapshots_due.pop(symbol, None)
+            self._unlisted.pop(symbol, None)
+            self._quoted.discard(symbol)
+        if self._is_connected:
+            self._send_topics("UNSUBSCRIBE", gone)
+
+    def _send_topics(self, method: str, symbols: Sequence[Symbol]) -> None:
+        count = TOPICS_PER_FRAME // len(self._channels)
+        for first in range(0, len(symbols), count):
+            part = symbols[first : first + count]
+            topics = [f"{_name(s).lower()}@{channel}" for s in part for channel in self._channels]
+            frame = {"method": method, "params": topics, "id": self._next_id}
+            self.send(_encode(frame).decode())
+            self._unanswered[self._next_id] = list(part) if method == "SUBSCRIBE" else []
             self._next_id += 1
 
-    def data_to_send(self) -> list[bytes | str]:
-        """Return the frames that must go out now, at least 200 ms apart, and forget them."""
-        outgoing, self._outgoing = self._outgoing, []
-        return outgoing
+    def next_wake(self) -> int | None:
+        """Return when the list is waited for no longer, or a snapshot is to be asked for again."""
+        due = [*self._snapshots_due.values()]
+        if self._list_due is not None:
+            due.append(self._list_due)
+        return min(due, default=None)
+
+    def tick(self, now: int) -> list[Event]:
+        """Give up the list, or ask for snapshots again."""
+        if self._list_due is not None and self._list_due <= now:
+            self._activate(self._unlisted)
+        for symbol in [s for s, due in self._snapshots_due.items() if due <= now]:
+            self._ask_snapshot(symbol)
+        return []
+
+    # --- what comes in -------------------------------------------------------------------------
 
     def receive(self, data: bytes | str, received: int) -> list[Event]:
         """Take one frame and return what it says, in the venue's order; never raises on input."""
         try:
             frame = data.encode() if isinstance(data, str) else data
-            head = _head.decode(frame)
-            payload: bytes | msgspec.Raw = frame
-            stream = head.stream
-            if stream is not None and head.data:
-                payload = head.data
-                head = _head.decode(payload)
-            return self._on_frame(head, stream, payload, received)
-        except (msgspec.DecodeError, ValueError, RecursionError, OverflowError) as error:
-            return [malformed(NAME, error, data, received)]
+            head = wire.decode_head(frame)
+            if head.stream is not None and head.data:
+                return self._on_topic(head.stream, head.data, received)
+            return self._on_frame(head, frame, received)
+        except _UNREADABLE as error:
+            return self.unreadable(error, data, received)
 
-    def _on_frame(
-        self, head: _Head, stream: str | None, payload: bytes | msgspec.Raw, received: int
-    ) -> list[Event]:
+    def _on_topic(self, stream: str, payload: msgspec.Raw, received: int) -> list[Event]:
+        """Take a frame of a combined stream, whose topic mostly tells what it is."""
+        read = self._read.get(_KINDS.get(stream.partition("@")[2], ""))
+        if read is not None:
+            return read(payload, received)
+        return self._on_frame(wire.decode_head(payload), payload, received)
+
+    def _on_frame(self, head: wire.Head, payload: Payload, received: int) -> list[Event]:
         kind = head.e
         if kind is None:
             if head.error or head.code is not None:
                 return self._on_error(head, received)
             if head.result:
-                return self._ignore("acknowledgement")
-            # Spot names no type here: the topic or the set of keys tells it.
-            is_quote = stream.endswith("@bookTicker") if stream else head.u and head.b and head.a
-            kind = "bookTicker" if is_quote else "unknown"
+                return self._on_acknowledged(head.id, received)
+            # Spot names no type here: the set of keys tells it.
+            kind = "bookTicker" if head.u and head.b and head.a else "unknown"
         read = self._read.get(kind)
-        return read(payload, received) if read else self._ignore(kind)
+        return read(payload, received) if read else self.ignore(kind)
 
-    def _on_trade(self, payload: bytes | msgspec.Raw, received: int) -> list[Event]:
-        return self._admit(_trade.decode(payload), "trade", received)
+    def _on_trade(self, payload: Payload, received: int) -> list[Event]:
+        return self._admit(wire.decode_trade(payload), "trade", received)
 
-    def _on_aggregate(self, payload: bytes | msgspec.Raw, received: int) -> list[Event]:
-        return self._admit(_aggregate.decode(payload), "aggTrade", received)
+    def _on_aggregate(self, payload: Payload, received: int) -> list[Event]:
+        return self._admit(wire.decode_aggregate(payload), "aggTrade", received)
 
-    def _admit(self, it: _Trade | _AggregateTrade, channel: str, received: int) -> list[Event]:
-        trade = Trade(
-            self._symbol(it.s),
-            _moment(it.T),
-            received,
-            price(it.p),
-            size(it.q),
-            str(it.t),
-            Aggressor.SELLER if it.m else Aggressor.BUYER,  # m: the buyer was waiting in the book
-        )
-        verdict = self.continuity.admit(trade.symbol, it.t, trade.time, received, channel)
+    def _admit(
+        self, it: wire.WireTrade | wire.AggregateTrade, channel: str, received: int
+    ) -> list[Event]:
+        symbol = self._names.find(it.s)
+        if symbol is None:
+            return self.ignore("symbol not asked for")
+        if it.X != "MARKET":  # its number counts all the same
+            gap = self.continuity.admit(symbol, it.t, wire.moment(it.T), received, channel).gap
+            return self.outcome([] if gap is None else [gap], "trade outside the market")
+        trade = wire.trade_of(it, symbol, received)
+        verdict = self.continuity.admit(symbol, it.t, trade.time, received, channel)
         if not verdict.is_new:
-            return self._ignore("duplicate")
+            return self.ignore("duplicate")
         return [trade] if verdict.gap is None else [verdict.gap, trade]
 
-    def _on_book_ticker(self, payload: bytes | msgspec.Raw, received: int) -> list[Event]:
-        it = _book_ticker.decode(payload)
-        time = received if it.T is None else _moment(it.T)
-        bid, ask = price(it.b), price(it.a)
-        return [Quote(self._symbol(it.s), time, received, bid, size(it.B), ask, size(it.A))]
+    def _on_book_ticker(self, payload: Payload, received: int) -> list[Event]:
+        it = wire.decode_book_ticker(payload)
+        symbol = self._names.find(it.s)
+        if symbol is None:
+            return self.ignore("symbol not asked for")
+        self._quoted.add(symbol)
+        return [wire.quote_of(it, symbol, received)]
 
-    def _on_kline(self, payload: bytes | msgspec.Raw, received: int) -> list[Event]:
-        it = _kline.decode(payload)
-        candle = it.k
-        if not candle.x:
-            return self._ignore("kline unfinished")
-        prices = price(candle.o), price(candle.h), price(candle.l), price(candle.c)
-        check_ohlc(*prices)
-        start, last = _moment(candle.t), _moment(candle.T)
-        unit = 1_000 if candle.T >= _MICROSECONDS_FROM else 1_000_000
-        if last < start:
-            raise ValueError(f"a candle from {candle.t} to {candle.T} ends before it starts")
-        # T is the last instant that belongs to it.
-        span = last + unit - start
-        return [Bar(self._symbol(it.s), start, received, span, *prices, size(candle.v))]
+    def _on_kline(self, payload: Payload, received: int) -> list[Event]:
+        it = wire.decode_kline(payload)
+        symbol = self._names.find(it.s)
+        if symbol is None:
+            return self.ignore("symbol not asked for")
+        return [wire.bar_of(it.k, symbol, received)] if it.k.x else self.ignore("kline unfinished")
 
-    def _on_error(self, head: _Head, received: int) -> list[Event]:
-        error = _error.decode(head.error) if head.error else _Error(head.code, head.msg or "")
-        detail = f"Binance refused: {error.msg[:EXCERPT_CHARS]}"
-        self.refused = VenueRefused(detail, error.code)
-        self._ignore("error")
-        return [Status(NAME, FeedState.LIVE, received, f"{detail} (code {error.code})")]
+    def _on_shutdown(self, payload: Payload, received: int) -> list[Event]:
+        self.fault = "the venue announced that it shuts down"
+        return self.ignore("serverShutdown")
 
-    def _symbol(self, name: str) -> Symbol:
-        if not 0 < len(name) <= 32:
-            raise ValueError(f"a symbol of {len(name)} characters")
-        return self._symbols.get(name) or split_pair(name, BINANCE_QUOTES)
+    # --- answers -------------------------------------------------------------------------------
 
-    def _ignore(self, kind: str) -> list[Event]:
-        count_kind(self.ignored, kind)
-        return []
+    def _on_acknowledged(self, answered: int | str | None, received: int) -> list[Event]:
+        asked = self._unanswered.pop(_id(answered), [])
+        self._unlisted.update((symbol, None) for symbol in asked if symbol in self.symbols)
+        if self._unlisted and not any(self._unanswered.values()):
+            self._list_due = received + LIST_PATIENCE
+            self.ask(HttpGet(f"{self._market.rest}/ticker/bookTicker", "list"))
+        return self.ignore("acknowledgement")
+
+    def _on_error(self, head: wire.Head, received: int) -> list[Event]:
+        error = (
+            wire.decode_error(head.error) if head.error else wire.Error(head.code, head.msg or "")
+        )
+        answered = _id(head.id)
+        if answered not in self._unanswered:  # the older form does not say to what it answers
+            answered = min(self._unanswered, default=0)
+        for symbol in self._unanswered.pop(answered, []):
+            if symbol in self.symbols:
+                self.refuse(symbol, f"{error.msg} (code {error.code})")
+        return self.ignore("error")
+
+    def _activate(self, symbols: Iterable[Symbol]) -> None:
+        """Take these as served; the list has come, or will not."""
+        for symbol in symbols:
+            if self.symbols.get(symbol) is SymbolState.ASKED:
+                self.symbols[symbol] = SymbolState.ACTIVE
+                if self._has_book:
+                    self._ask_snapshot(symbol)
+        self._unlisted = {}
+        self._list_due = None
+
+    def http_response(self, tag: str, status: int, body: bytes, received: int) -> list[Event]:
+        """Take the list of symbols, the snapshot of a book, or the trades of a gap."""
+        kind, _, rest = tag.partition(":")
+        try:
+            if kind == "list":
+                return self._on_list(status, body, received)
+            if kind == "depth":
+                return self._on_snapshot(rest, status, body, received)
+            return self._on_history(rest, status, body, received)
+        except _UNREADABLE as error:
+            if kind == "list":
+                self._activate(self._unlisted)
+            return self.unreadable(error, body, received)
+
+    def _on_list(self, status: int, body: bytes, received: int) -> list[Event]:
+        if status != 200:
+            self._activate(self._unlisted)
+            return self.ignore("no list of symbols")
+        rows = {row.symbol: row for row in wire.decode_listed(body)}
+        waiting = list(self._unlisted)
+        for symbol in waiting:
+            if _name(symbol) not in rows:
+                self.refuse(symbol, f"{self.venue} has no {symbol}")
+        self._activate(waiting)
+        quotes: list[Event] = [
+            wire.quote_of(top, symbol, received)
+            for symbol in waiting
+            if symbol not in self._quoted and (top := _top(rows.get(_name(symbol)))) is not None
+        ]
+        return self.outcome(quotes, "list of symbols")
+
+    # --- books ---------------------------------------------------------------------------------
+
+    def _ask_snapshot(self, symbol: Symbol) -> None:
+        self._snapshots_due.pop(symbol, None)
+        name = _name(symbol)
+        path = f"{self._market.rest}/depth?symbol={name}&limit={PAGE}"
+        self.ask(HttpGet(path, f"depth:{name}", symbol))
+
+    def _ignore_depth(self, payload: Payload, received: int) -> list[Event]:
+        return self.ignore("depthUpdate")
+
+    def _on_depth(self, payload: Payload, received: int) -> list[Event]:
+        try:
+            it = wire.decode_depth(payload)
+            time = wire.moment(it.E if it.T is None else it.T)
+        except _UNREADABLE as error:
+            return self._lose(payload, error, received)
+        symbol = self._names.find(it.s)
+        if symbol is None:
+            return self.ignore("symbol not asked for")
+        book = self._books.of(symbol)
+        diff = Diff(it.U, it.u, it.pu if self._market.is_chained else it.U - 1, time, it.b, it.a)
+        if book.state is BookState.EMPTY:
+            self._diffs.keep(symbol, diff)
+            return self.ignore("depthUpdate before its snapshot")
+        self._apply(book, diff)
+        return self.outcome(self._settle(book, time, received), "depthUpdate")
+
+    def _lose(self, payload: Payload, error: Exception, received: int) -> list[Event]:
+        """Give up the book of a change that cannot be read; if it names none, the next shows it."""
+        events = self.unreadable(error, bytes(payload), received)
+        try:
+            symbol = self._names.find(wire.decode_depth_head(payload).s)
+        except _UNREADABLE:
+            return events
+        if symbol is not None and (book := self._books.of(symbol)).is_valid:
+            book.invalidate("a change could not be read")
+            events += self._settle(book, received, received)
+        return events
+
+    def _apply(self, book: Book, diff: Diff) -> None:
+        if book.symbol not in self._fresh:
+            book.update(diff.bids, diff.asks, diff.last, diff.follows)
+            return
+        assert book.sequence is not None  # noqa: S101 - every snapshot has one
+        # The first change that counts is the one in which the snapshot was taken, or ends.
+        wanted = book.sequence if self._market.is_chained else book.sequence + 1
+        if diff.last < wanted:
+            return
+        if diff.first > wanted:
+            book.invalidate(f"its snapshot is of {book.sequence}, the next change of {diff.first}")
+            return
+        self._fresh.discard(book.symbol)
+        book.update(diff.bids, diff.asks, diff.last)
+
+    def _on_snapshot(self, name: str, status: int, body: bytes, received: int) -> list[Event]:
+        symbol = self._names.find(name)
+        if symbol is None:
+            return self.ignore("answer for a symbol that is gone")
+        self._snapshots_due[symbol] = received + SNAPSHOT_RETRY
+        if status != 200:
+            return self.ignore("no snapshot")
+        it = wire.decode_depth_snapshot(body)
+        oldest = self._diffs.oldest(symbol)
+        if oldest is not None and it.last + (not self._market.is_chained) < oldest.first:
+            return self.ignore("snapshot older than the changes")
+        del self._snapshots_due[symbol]
+        book = self._books.of(symbol)
+        time = received if it.T is None else wire.moment(it.T)
+        is_whole = max(len(it.bids), len(it.asks)) < PAGE
+        if book.snapshot(it.bids, it.asks, it.last, is_whole=is_whole):
+            self._fresh.add(symbol)
+            for diff in self._diffs.take(symbol):
+                self._apply(book, diff)
+                time = diff.time
+        return self.outcome(self._settle(book, time, received), "snapshot")
+
+    def _settle(self, book: Book, time: int, received: int) -> list[Event]:
+        return self._books.settle(book, time, received, mended=book.symbol not in self._fresh)
+
+    # --- gaps ----------------------------------------------------------------------------------
+
+    def backfill(self, gap: Gap) -> HttpGet | None:
+        """Return the request for the trades of a gap."""
+        if gap.symbol is None or gap.first is None or gap.missing is None:
+            return None
+        return self._history(_name(gap.symbol), gap.first, gap.first + gap.missing - 1)
+
+    def _history(self, name: str, first: int, last: int) -> HttpGet:
+        rest, symbol = self._market.rest, self._names.find(name)
+        if self._market.trades == "aggTrade":
+            count = min(last - first + 1, PAGE)
+            path = f"{rest}/aggTrades?symbol={name}&fromId={first}&limit={count}"
+        else:  # the page of the latest is all that is to be had without a key
+            path = f"{rest}/trades?symbol={name}&limit={PAGE}"
+        return HttpGet(path, f"trades:{name}:{last}", symbol)
+
+    def _on_history(self, rest: str, status: int, body: bytes, received: int) -> list[Event]:
+        name, _, last = rest.partition(":")
+        symbol = self._names.find(name)
+        if symbol is None:
+            return self.ignore("answer for a symbol that is gone")
+        if status != 200:
+            return self.ignore("no history")
+        channel = self._market.trades
+        rows: Sequence[wire.HistoryTrade | wire.HistoryAggregate]
+        rows = wire.decode_history(body, channel)
+        events: list[Event] = []
+        for row in sorted(rows, key=_number):
+            if row.t <= int(last):  # what is newer comes by itself, and is no jump
+                trade = wire.trade_of(row, symbol, received)
+                if self.continuity.admit(symbol, row.t, trade.time, received, channel).is_new:
+                    events.append(trade)
+        if channel == "aggTrade" and len(rows) == PAGE and (end := rows[-1].t) < int(last):
+            self.ask(self._history(name, end + 1, int(last)))
+        return self.outcome(events, "history without news")
+
+
+def _number(row: wire.HistoryTrade | wire.HistoryAggregate) -> int:
+    return row.t
+
+
+def _name(symbol: Symbol) -> str:
+    return symbol.replace("/", "").upper()
+
+
+def _id(answered: int | str | None) -> int:
+    """Return the number we gave to what is answered, or 0, which is none of ours."""
+    return int(answered) if str(answered).isdecimal() and len(str(answered)) < 20 else 0  # type: ignore[arg-type]
+
+
+def _top(row: wire.Listed | None) -> wire.BookTicker | None:
+    if row is None or not (float(row.bid_price) and float(row.ask_price)):
+        return None
+    return wire.BookTicker(
+        row.symbol, row.bid_price, row.bid_qty, row.ask_price, row.ask_qty, row.time
+    )
+
+
+def _maker(market: BinanceMarket) -> Make:
+    def make(
+        subscriptions: Sequence[Subscription], options: Options, continuity: Continuity
+    ) -> VenueProtocol:
+        return BinanceProtocol(subscriptions, options, continuity, market)
+
+    return make
+
+
+# The venue takes five frames a second of us, pongs counted, and bans who repeatedly sends more. Its
+# own pings come every 20 s. A snapshot weighs 50 of the 6,000 a minute.
+_LIMITS = Limits(
+    symbols=300,  # of 1,024 topics
+    messages=Rate(3),
+    connects=Rate(250, 300 * SECOND),
+    requests=Rate(2),
+    max_frame=1 << 20,
+    quiet=5 * SECOND,
+    life=24 * 3600 * SECOND,
+)
+
+BINANCE = VenueSpec(
+    name=SPOT.name,
+    url="wss://data-stream.binance.vision",
+    rest_url="https://data-api.binance.vision",
+    limits=_LIMITS,
+    make=_maker(SPOT),
+)
+BINANCE_US = VenueSpec(
+    name=US.name,
+    url="wss://stream.binance.us:9443",
+    rest_url="https://api.binance.us",
+    limits=_LIMITS,
+    make=_maker(US),
+)
+BINANCE_FUTURES = VenueSpec(
+    name=FUTURES.name,
+    url="wss://fstream.binance.com",
+    rest_url="https://fapi.binance.com",
+    limits=msgspec.structs.replace(_LIMITS, symbols=100),  # of 200 topics
+    make=_maker(FUTURES),
+)

@@ -1,35 +1,27 @@
 """Coinbase Exchange's WebSocket feed: frames in, events out, subscriptions to send; no socket.
 
-Each frame becomes market events, or Malformed, or one count in `ignored`. A match is a trade, whose
-`side` is the MAKER's; `last_match` is a point to catch up from and never a trade; a ticker repeats
-a match and gives only its quote. Trade numbers rise by one per product.
+A match is a trade, whose `side` is the MAKER's; `last_match` is a point to catch up from and never
+a trade; a ticker repeats a match and gives only its quote. Trade numbers rise by one per product.
+The level2 book has no sequence: what cannot be read of it makes it invalid; it is asked for anew.
 """
 
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
 import msgspec
 
+from feeds.base import Subscription
+from feeds.book import BookState
 from feeds.continuity import Continuity
-from feeds.errors import VenueRefused
-from feeds.events import (
-    EXCERPT_CHARS,
-    Aggressor,
-    Event,
-    FeedState,
-    Quote,
-    Status,
-    Symbol,
-    Trade,
-)
+from feeds.events import SECOND, Aggressor, Event, Gap, Quote, Symbol, Trade
 from feeds.numbers import iso_ns, price, size
-from feeds.protocols.frames import count_kind, malformed
-from feeds.symbols import split_pair
+from feeds.protocols.base import HttpGet, Limits, Options, Rate, VenueProtocol, VenueSpec
+from feeds.protocols.coinbase_base import PAGE, TAKER, CoinbaseCore, Levels, Number, product_of
 
 NAME = "coinbase"
 
 _encode = msgspec.json.Encoder().encode
-
-Number = str | float
+_UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError, OverflowError)
 
 
 class _Head(msgspec.Struct):
@@ -56,114 +48,237 @@ class _Ticker(msgspec.Struct):
     best_ask_size: Number = 0.0
 
 
+class _Snapshot(msgspec.Struct):
+    product_id: str
+    bids: Levels
+    asks: Levels
+    time: str | None = None
+
+
+class _Update(msgspec.Struct):
+    product_id: str
+    changes: list[tuple[str, Decimal, Decimal]]
+    time: str
+
+
+class _Product(msgspec.Struct):
+    product_id: str
+
+
+class _Channel(msgspec.Struct):
+    name: str
+    product_ids: list[str] = []
+
+
+class _Subscriptions(msgspec.Struct):
+    channels: list[_Channel]
+
+
 class _Error(msgspec.Struct):
     message: str = ""
     reason: str = ""
 
 
+class _HistoryTrade(msgspec.Struct):
+    trade_id: int
+    side: str
+    size: Number
+    price: Number
+    time: str
+
+
 _head = msgspec.json.Decoder(_Head)
-_match = msgspec.json.Decoder(_Match)
-_ticker = msgspec.json.Decoder(_Ticker)
+_match = msgspec.json.Decoder(_Match, strict=False)
+_ticker = msgspec.json.Decoder(_Ticker, strict=False)
+_snapshot = msgspec.json.Decoder(_Snapshot, strict=False)
+_update = msgspec.json.Decoder(_Update, strict=False)
+_product = msgspec.json.Decoder(_Product)
+_subscriptions = msgspec.json.Decoder(_Subscriptions)
 _error = msgspec.json.Decoder(_Error)
-
-# "sell" is the resting order's side: who came and took it was a buyer.
-_TAKER = {"sell": Aggressor.BUYER, "buy": Aggressor.SELLER}
+_history = msgspec.json.Decoder(list[_HistoryTrade], strict=False)
 
 
-class CoinbaseDecoder:
-    """One connection's decoder.
+class CoinbaseProtocol(CoinbaseCore):
+    """One connection's protocol; without subscriptions it reads whatever comes, as of a capture."""
 
-    Attributes:
-        ignored: frames that made no event, by kind.
-        refused: the last error the venue answered with, or None.
-    """
-
-    def __init__(self, continuity: Continuity | None = None) -> None:
-        self.ignored: dict[str, int] = {}
-        self.refused: VenueRefused | None = None
-        self.continuity = continuity or Continuity()
-        self._outgoing: list[bytes | str] = []
-
-    def subscribe(
+    def __init__(
         self,
-        symbols: Iterable[Symbol],
-        channels: Sequence[str] = ("matches", "ticker", "heartbeat"),
+        subscriptions: Iterable[Subscription] = (),
+        options: Options = Options(),  # noqa: B008 - frozen
+        continuity: Continuity | None = None,
     ) -> None:
-        """Queue the frame that asks for these symbols ("BTC/USD"); due within 5 s of connecting."""
-        products = [symbol.replace("/", "-") for symbol in symbols]
-        frame = {"type": "subscribe", "product_ids": products, "channels": list(channels)}
-        self._outgoing.append(_encode(frame).decode())
+        super().__init__(NAME, subscriptions, continuity)
+        self._has_book = options.book
+        self._book_channel = "level2_batch"  # level2 itself needs a login
+        quotes = self._book_channel if options.book else "ticker"
+        self._channels = ["matches", "heartbeat", quotes]
 
-    def data_to_send(self) -> list[bytes | str]:
-        """Return the frames that must go out now, and forget them."""
-        outgoing, self._outgoing = self._outgoing, []
-        return outgoing
+    def send_channels(
+        self, method: str, products: Sequence[str], *, only_book: bool = False
+    ) -> int:
+        """Queue one frame for all channels."""
+        channels = [self._book_channel] if only_book else self._channels
+        frame = {"type": method, "product_ids": list(products), "channels": channels}
+        self.send(_encode(frame).decode())
+        return 1
 
     def receive(self, data: bytes | str, received: int) -> list[Event]:
         """Take one frame and return what it says, in the venue's order; never raises on input."""
+        kind = ""
+        frame = b""
         try:
             frame = data.encode() if isinstance(data, str) else data
             kind = _head.decode(frame).type
             match kind:
                 case "match":
                     return self._on_match(_match.decode(frame), received)
+                case "l2update" if self._has_book:
+                    return self._on_update(_update.decode(frame), received)
                 case "ticker":
                     return self._on_ticker(_ticker.decode(frame), received)
+                case "snapshot" if self._has_book:
+                    return self._on_snapshot(_snapshot.decode(frame), received)
                 case "last_match":
                     return self._on_last_match(_match.decode(frame), received)
+                case "subscriptions":
+                    return self._on_subscriptions(_subscriptions.decode(frame))
                 case "error":
-                    return self._on_error(_error.decode(frame), received)
+                    error = _error.decode(frame)
+                    return self.failed(": ".join(filter(None, (error.message, error.reason))))
                 case _:
-                    return self._ignore(kind)
-        except (msgspec.DecodeError, ValueError, RecursionError, OverflowError) as error:
-            return [malformed(NAME, error, data, received)]
+                    return self.ignore(kind)
+        except _UNREADABLE as error:
+            events = self.unreadable(error, data, received)
+            if self._has_book and kind in {"snapshot", "l2update"}:
+                events += self._lose(frame, received)
+            return events
 
-    def _on_match(self, match: _Match, received: int) -> list[Event]:
-        trade = Trade(
-            _symbol(match.product_id),
-            iso_ns(match.time),
-            received,
-            price(match.price),
-            size(match.size),
-            str(match.trade_id),
-            _TAKER.get(match.side, Aggressor.UNKNOWN),
-        )
-        verdict = self.continuity.admit(trade.symbol, match.trade_id, trade.time, received)
-        if not verdict.is_new:
-            return self._ignore("duplicate")
-        return [trade] if verdict.gap is None else [verdict.gap, trade]
+    # --- trades --------------------------------------------------------------------------------
 
-    def _on_last_match(self, match: _Match, received: int) -> list[Event]:
-        symbol, time = _symbol(match.product_id), iso_ns(match.time)
-        gap = self.continuity.prime(symbol, match.trade_id, time, received)
-        self._ignore("last_match")
-        return [] if gap is None else [gap]
+    def _on_match(self, it: _Match, received: int) -> list[Event]:
+        symbol = self._names.find(it.product_id)
+        if symbol is None:
+            return self.ignore("product not asked for")
+        return self.admit(_trade(it, symbol, received)) or self.ignore("duplicate")
+
+    def _on_last_match(self, it: _Match, received: int) -> list[Event]:
+        symbol = self._names.find(it.product_id)
+        if symbol is None:
+            return self.ignore("product not asked for")
+        gap = self.continuity.prime(symbol, it.trade_id, iso_ns(it.time), received)
+        return self.outcome([] if gap is None else [gap], "last_match")
+
+    def history(self, symbol: Symbol, first: int, last: int, gap: Gap | None) -> HttpGet:
+        """Return the request for the trades `first` to `last`, or the newest page of them."""
+        product = product_of(symbol)
+        path = f"/products/{product}/trades?limit={PAGE}&after={last + 1}"
+        return HttpGet(path, f"trades:{product}:{first}:{last}", symbol)
+
+    def http_response(self, tag: str, status: int, body: bytes, received: int) -> list[Event]:
+        """Take a page of trades; where older ones are missing, ask for the page before."""
+        _, product, first, last = tag.split(":")
+        try:
+            symbol = self._names.find(product)
+            if status != 200 or symbol is None:
+                return self.ignore("no history")
+            rows = _history.decode(body)
+            events = self.admit_history((_trade(row, symbol, received) for row in rows), int(last))
+        except _UNREADABLE as error:
+            return self.unreadable(error, body, received)
+        oldest = min((row.trade_id for row in rows), default=0)
+        if int(first) < oldest <= int(last):
+            self.ask(self.history(symbol, int(first), oldest - 1, None))
+        return self.outcome(events, "history without news")
+
+    # --- quotes and books ----------------------------------------------------------------------
 
     def _on_ticker(self, it: _Ticker, received: int) -> list[Event]:
-        quote = Quote(
-            _symbol(it.product_id),
-            iso_ns(it.time),
-            received,
-            price(it.best_bid),
-            size(it.best_bid_size),
-            price(it.best_ask),
-            size(it.best_ask_size),
-        )
-        return [quote]
+        symbol = self._names.find(it.product_id)
+        if symbol is None:
+            return self.ignore("product not asked for")
+        bid, ask = price(it.best_bid), price(it.best_ask)
+        sizes = size(it.best_bid_size), size(it.best_ask_size)
+        return [Quote(symbol, iso_ns(it.time), received, bid, sizes[0], ask, sizes[1])]
 
-    def _on_error(self, error: _Error, received: int) -> list[Event]:
-        said = ": ".join(part for part in (error.message, error.reason) if part)
-        detail = f"Coinbase refused: {said[:EXCERPT_CHARS]}"
-        self.refused = VenueRefused(detail)
-        self._ignore("error")
-        return [Status(NAME, FeedState.LIVE, received, detail)]
+    def _on_snapshot(self, it: _Snapshot, received: int) -> list[Event]:
+        symbol = self._names.find(it.product_id)
+        if symbol is None:
+            return self.ignore("product not asked for")
+        time = received if it.time is None else iso_ns(it.time)
+        book = self._books.of(symbol)
+        book.snapshot(it.bids, it.asks, is_whole=True)
+        events = self._books.settle(book, time, received, mended=False)
+        return self.outcome(events, "snapshot")
 
-    def _ignore(self, kind: str) -> list[Event]:
-        count_kind(self.ignored, kind)
-        return []
+    def _on_update(self, it: _Update, received: int) -> list[Event]:
+        symbol = self._names.find(it.product_id)
+        if symbol is None:
+            return self.ignore("product not asked for")
+        book = self._books.of(symbol)
+        if book.state is BookState.EMPTY:
+            return self.ignore("l2update before its snapshot")
+        bids: Levels = []
+        asks: Levels = []
+        for side, level, amount in it.changes:
+            if side not in TAKER:
+                raise ValueError(f"a change of the side {side[:40]!r}")
+            (bids if side == "buy" else asks).append((level, amount))
+        time = iso_ns(it.time)
+        book.update(bids, asks)
+        return self.outcome(self._books.settle(book, time, received, mended=True), "l2update")
+
+    def _lose(self, frame: bytes, received: int) -> list[Event]:
+        """Give up the book whose change could not be read; all of them, where it names none."""
+        try:
+            symbol = self._names.find(_product.decode(frame).product_id)
+            books = [] if symbol is None else [self._books.of(symbol)]
+        except _UNREADABLE:
+            books = list(self._books)
+        events: list[Event] = []
+        for book in books:
+            if book.is_valid:
+                book.invalidate("a change could not be read")
+                events += self._books.settle(book, received, received, mended=False)
+        return events
+
+    # --- control -------------------------------------------------------------------------------
+
+    def _on_subscriptions(self, it: _Subscriptions) -> list[Event]:
+        trades = [channel.product_ids for channel in it.channels if channel.name == "matches"]
+        self.answered(set(trades[0]) if trades else ())
+        return self.ignore("subscriptions")
 
 
-def _symbol(product: str) -> Symbol:
-    if not 0 < len(product) <= 32:
-        raise ValueError(f"a product of {len(product)} characters")
-    return split_pair(product)
+def _trade(it: _Match | _HistoryTrade, symbol: Symbol, received: int) -> Trade:
+    return Trade(
+        symbol,
+        iso_ns(it.time),
+        received,
+        price(it.price),
+        size(it.size),
+        str(it.trade_id),
+        TAKER.get(it.side, Aggressor.UNKNOWN),
+    )
+
+
+def _make(
+    subscriptions: Sequence[Subscription], options: Options, continuity: Continuity
+) -> VenueProtocol:
+    return CoinbaseProtocol(subscriptions, options, continuity)
+
+
+COINBASE = VenueSpec(
+    name=NAME,
+    url="wss://ws-feed.exchange.coinbase.com",
+    rest_url="https://api.exchange.coinbase.com",
+    limits=Limits(
+        symbols=100,
+        messages=Rate(20),  # of 100
+        connects=Rate(4),  # of 8
+        requests=Rate(5),  # of 10
+        max_frame=16 << 20,  # the snapshot of a large book
+        quiet=5 * SECOND,
+        heartbeat=5 * SECOND,  # one a second comes of each product
+    ),
+    make=_make,
+)

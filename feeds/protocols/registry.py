@@ -1,7 +1,14 @@
 """The venues that `--feed` knows by name: here once their protocol is whole, not before."""
 
 from feeds.protocols.base import VenueSpec
+from feeds.protocols.binance import BINANCE, BINANCE_FUTURES, BINANCE_US
+from feeds.protocols.coinbase import COINBASE
 
-_SPECS: tuple[VenueSpec, ...] = ()
+_SPECS: tuple[VenueSpec, ...] = (
+    BINANCE,
+    BINANCE_US,
+    BINANCE_FUTURES,
+    COINBASE,
+)
 
 VENUES: dict[str, VenueSpec] = {spec.name: spec for spec in _SPECS}

@@ -1,11 +1,9 @@
-"""Binance's streams: documented shapes become events, everything else is counted."""
+"""Binance's streams: what a frame becomes. How a connection goes is in test_binance_protocol."""
 
 import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from feeds.events import (
     EXCERPT_CHARS,
@@ -16,11 +14,10 @@ from feeds.events import (
     Gap,
     Malformed,
     Quote,
-    Status,
     Symbol,
     Trade,
 )
-from feeds.protocols.binance import STREAMS_PER_FRAME, BinanceDecoder
+from feeds.protocols.binance import BinanceProtocol
 from feeds.protocols.frames import KINDS_COUNTED
 
 NOW = 1_633_998_524_000_000_000
@@ -51,8 +48,8 @@ DEPTH: dict[str, Any] = {
 FRAMES = [AGG_TRADE, TRADE, TOP, KLINE, DEPTH, {"result": None, "id": 1}, {"code": 2, "msg": "no"}]
 
 
-def receive(frame: Any, decoder: BinanceDecoder | None = None) -> list[Event]:
-    return (decoder or BinanceDecoder()).receive(json.dumps(frame), NOW)
+def receive(frame: Any, protocol: BinanceProtocol | None = None) -> list[Event]:
+    return (protocol or BinanceProtocol()).receive(json.dumps(frame), NOW)
 
 
 def wrapped(frame: Any, stream: str = "x@y") -> dict[str, Any]:
@@ -91,14 +88,14 @@ def test_best_quotes_of_futures_keep_theirs() -> None:
 
 
 def test_only_a_closed_candle_is_a_bar() -> None:
-    decoder = BinanceDecoder()
+    protocol = BinanceProtocol()
     start = 1633998480000 * MS
-    assert receive(KLINE, decoder) == [
+    assert receive(KLINE, protocol) == [
         Bar(Symbol("NKN/USDT"), start, NOW, MINUTE, 0.3527, 0.353, 0.3522, 0.3528, 25877.0)
     ]
     open_candle = {**KLINE, "k": {**KLINE["k"], "x": False}}
-    assert receive(open_candle, decoder) == []
-    assert decoder.ignored == {"kline unfinished": 1}
+    assert receive(open_candle, protocol) == []
+    assert protocol.ignored == {"kline unfinished": 1}
 
 
 def test_microseconds_are_told_by_their_magnitude() -> None:
@@ -117,29 +114,64 @@ def test_wrapped_text_and_bytes_say_the_same(frame: dict[str, Any]) -> None:
     plain = receive(frame)
     stream = "bnbusdt@bookTicker" if frame is TOP else "x@y"
     assert receive(wrapped(frame, stream)) == plain
-    assert BinanceDecoder().receive(json.dumps(frame).encode(), NOW) == plain
+    assert BinanceProtocol().receive(json.dumps(frame).encode(), NOW) == plain
 
 
 def test_repeated_trade_is_dropped_and_a_jump_is_told_first() -> None:
-    decoder = BinanceDecoder()
-    receive(TRADE, decoder)
-    assert receive(TRADE, decoder) == []
-    assert decoder.ignored == {"duplicate": 1}
-    gap, trade = receive({**TRADE, "t": 12348, "T": TRADE["T"] + 5}, decoder)
+    protocol = BinanceProtocol()
+    receive(TRADE, protocol)
+    assert receive(TRADE, protocol) == []
+    assert protocol.ignored == {"duplicate": 1}
+    gap, trade = receive({**TRADE, "t": 12348, "T": TRADE["T"] + 5}, protocol)
     assert isinstance(gap, Gap)
     assert (gap.missing, gap.symbol) == (2, "BNB/BTC")
     assert isinstance(trade, Trade)
 
 
 def test_continuity_outlives_a_connection() -> None:
-    first = BinanceDecoder()
+    first = BinanceProtocol()
     receive(TRADE, first)
-    second = BinanceDecoder(first.continuity)
+    second = BinanceProtocol(continuity=first.continuity)
     assert receive(TRADE, second) == []
 
 
-def test_numbers_may_come_as_numbers() -> None:
+def test_numbers_and_text_are_both_read() -> None:
     assert receive({**TRADE, "p": 0.001, "q": 100}) == receive(TRADE)
+    assert receive({**TRADE, "t": "12345", "T": str(TRADE["T"])}) == receive(TRADE)
+
+
+def test_ids_are_exact_above_2_to_the_53() -> None:
+    protocol = BinanceProtocol()
+    receive({**TRADE, "t": 2**53}, protocol)
+    (trade,) = receive({**TRADE, "t": 2**53 + 1}, protocol)
+    assert isinstance(trade, Trade)
+    assert trade.trade_id == str(2**53 + 1)
+
+
+def test_trades_of_equal_time_keep_their_order() -> None:
+    protocol = BinanceProtocol()
+    events = [receive({**TRADE, "t": number}, protocol) for number in (7, 8, 9)]
+    assert [event.trade_id for [event] in events if isinstance(event, Trade)] == ["7", "8", "9"]
+
+
+def test_numbers_that_start_again_are_a_gap_of_unknown_size() -> None:
+    protocol = BinanceProtocol()
+    receive(TRADE, protocol)
+    gap, trade = receive({**TRADE, "t": 1, "T": TRADE["T"] + 1}, protocol)
+    assert isinstance(gap, Gap)
+    assert gap.missing is None
+    assert isinstance(trade, Trade)
+    assert len(receive({**TRADE, "t": 2, "T": TRADE["T"] + 2}, protocol)) == 1
+
+
+def test_trade_outside_the_market_only_uses_its_number() -> None:
+    """Futures tell transfers of the insurance fund in the stream of trades, at a price of zero."""
+    protocol = BinanceProtocol()
+    receive(TRADE, protocol)
+    fund = {**TRADE, "t": 12346, "X": "INSURANCE_FUND", "p": "0", "q": "0"}
+    assert receive(fund, protocol) == []
+    assert protocol.ignored == {"trade outside the market": 1}
+    assert len(receive({**TRADE, "t": 12347}, protocol)) == 1
 
 
 @pytest.mark.parametrize("bad", ["NaN", "Infinity", "-1", "0", "1e308", "1e-400", "1,5", "", None])
@@ -151,9 +183,9 @@ def test_impossible_price_is_malformed(frame: dict[str, Any], key: str, bad: str
 
 
 def test_malformed_trade_does_not_count_as_seen() -> None:
-    decoder = BinanceDecoder()
-    receive({**TRADE, "p": "NaN"}, decoder)
-    assert receive(TRADE, decoder) == receive(TRADE)
+    protocol = BinanceProtocol()
+    receive({**TRADE, "p": "NaN"}, protocol)
+    assert receive(TRADE, protocol) == receive(TRADE)
 
 
 @pytest.mark.parametrize(
@@ -164,8 +196,9 @@ def test_malformed_trade_does_not_count_as_seen() -> None:
         {**TRADE, "T": 0},
         {**TRADE, "T": 10**30},
         {**TRADE, "s": ""},
-        {**TRADE, "s": "X" * 33},
-        {**TRADE, "t": "12"},
+        {**TRADE, "s": "X" * 41},
+        {**TRADE, "t": "12x"},
+        {**TRADE, "t": None},
         {"e": 5},
         {"stream": "a@trade", "data": []},
         {"error": 5},
@@ -180,122 +213,18 @@ def test_what_contradicts_the_shape_is_malformed(frame: Any) -> None:
 
 def test_excerpt_is_bounded() -> None:
     for data in ("[" + "x" * 10_000, b"\xff" * 10_000, "\ud800" * 10_000, '{"a":' * 100_000):
-        (event,) = BinanceDecoder().receive(data, NOW)
+        (event,) = BinanceProtocol().receive(data, NOW)
         assert isinstance(event, Malformed)
         assert len(event.excerpt) == EXCERPT_CHARS
         event.excerpt.encode()
 
 
-def test_subscribing_names_topics_in_frames_of_bounded_size() -> None:
-    decoder = BinanceDecoder()
-    decoder.subscribe([Symbol("BTC/USDT"), Symbol("WEIRD/XYZ")])
-    (frame,) = decoder.data_to_send()
-    assert json.loads(frame) == {
-        "method": "SUBSCRIBE",
-        "params": [
-            "btcusdt@trade", "btcusdt@bookTicker", "weirdxyz@trade", "weirdxyz@bookTicker"
-        ],
-        "id": 1,
-    }  # fmt: skip
-    assert decoder.data_to_send() == []
-    (trade,) = receive({**TRADE, "s": "WEIRDXYZ"}, decoder)
-    assert isinstance(trade, Trade)
-    assert trade.symbol == "WEIRD/XYZ"
-    decoder.subscribe([Symbol(f"C{n}/USDT") for n in range(STREAMS_PER_FRAME + 1)], ["trade"])
-    frames = [json.loads(frame) for frame in decoder.data_to_send()]
-    assert [(len(f["params"]), f["id"]) for f in frames] == [(STREAMS_PER_FRAME, 2), (1, 3)]
-
-
-def test_acknowledgement_is_counted() -> None:
-    decoder = BinanceDecoder()
-    assert receive({"result": None, "id": 1}, decoder) == []
-    assert decoder.ignored == {"acknowledgement": 1}
-    assert decoder.refused is None
-
-
-@pytest.mark.parametrize(
-    "frame", [{"error": {"code": 2, "msg": "Invalid"}, "id": 1}, {"code": 2, "msg": "Invalid"}]
-)
-def test_both_shapes_of_error_are_a_refusal(frame: dict[str, Any]) -> None:
-    decoder = BinanceDecoder()
-    (event,) = receive(frame, decoder)
-    assert isinstance(event, Status)
-    assert "Invalid" in event.detail
-    assert decoder.refused is not None
-    assert decoder.refused.code == 2
-
-
 def test_unknown_kinds_are_counted_by_name_up_to_a_bound() -> None:
-    decoder = BinanceDecoder()
+    protocol = BinanceProtocol()
     for number in range(2 * KINDS_COUNTED):
-        assert receive({"e": f"new{number}"}, decoder) == []
-        receive({}, decoder)
-    assert decoder.ignored["new0"] == 1
-    assert decoder.ignored["unknown"] == 2 * KINDS_COUNTED
-    assert len(decoder.ignored) == KINDS_COUNTED + 1
-    assert sum(decoder.ignored.values()) == 4 * KINDS_COUNTED
-
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=8)
-    | st.sampled_from(["0.1", "NaN", "-1", "BTCUSDT", "trade", "bookTicker"]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from([*"estTpqmabABukohlcvx", "data", "stream", "error", "code"]),
-            inner,
-            max_size=8,
-        )
-    ),
-    max_leaves=12,
-)
-
-
-def assert_documented(decoder: BinanceDecoder, data: bytes | str) -> None:
-    """The oracle: market events that are sound, one Malformed, one Status, or one more count."""
-    before = sum(decoder.ignored.values())
-    events = decoder.receive(data, NOW)
-    counted = sum(decoder.ignored.values()) - before
-    match events:
-        case []:
-            assert counted == 1
-        case [Malformed(excerpt=excerpt, reason=reason)]:
-            assert counted == 0
-            assert len(excerpt) <= EXCERPT_CHARS
-            assert len(reason) <= EXCERPT_CHARS
-        case [Status()]:
-            assert counted == 1
-        case [Gap(), Trade() as event] | [Trade() | Quote() | Bar() as event]:
-            assert counted == 0
-            assert 0.0 < event.price < float("inf")
-            assert 0 < event.time < 2**63
-        case _:
-            pytest.fail(f"undocumented: {events}")
-
-
-@given(st.binary(max_size=200) | st.text(max_size=200))
-def test_arbitrary_bytes_have_a_documented_outcome(data: bytes | str) -> None:
-    assert_documented(BinanceDecoder(), data)
-
-
-@given(JSON)
-def test_arbitrary_json_has_a_documented_outcome(value: Any) -> None:
-    assert_documented(BinanceDecoder(), json.dumps(value))
-
-
-@given(st.lists(st.tuples(st.sampled_from(FRAMES), st.data()), min_size=1, max_size=2))
-def test_mutated_frames_have_a_documented_outcome(
-    frames: list[tuple[dict[str, Any], st.DataObject]],
-) -> None:
-    decoder = BinanceDecoder()
-    for frame, data in frames:
-        key = data.draw(st.sampled_from(sorted(frame)))
-        mutated = {**frame, key: data.draw(JSON)}
-        assert_documented(decoder, json.dumps(mutated))
-        text = json.dumps(frame).encode()
-        cut = data.draw(st.integers(0, len(text) - 1))
-        assert_documented(decoder, text[:cut] + data.draw(st.binary(max_size=2)) + text[cut + 1 :])
+        assert receive({"e": f"new{number}"}, protocol) == []
+        receive({}, protocol)
+    assert protocol.ignored["new0"] == 1
+    assert protocol.ignored["unknown"] == 2 * KINDS_COUNTED
+    assert len(protocol.ignored) == KINDS_COUNTED + 1
+    assert sum(protocol.ignored.values()) == 4 * KINDS_COUNTED

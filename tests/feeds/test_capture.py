@@ -9,8 +9,8 @@ import pytest
 from feeds.errors import DecodeError
 from feeds.events import AssetClass, Bar, MarketEvent, Quote, Trade
 from feeds.files.capture import CaptureFile, CaptureParser, parse_line, venue_of
-from feeds.protocols.binance import BinanceDecoder
-from feeds.protocols.coinbase import CoinbaseDecoder
+from feeds.protocols.binance import BinanceProtocol
+from feeds.protocols.coinbase import CoinbaseProtocol
 
 TRADE = '{"e":"trade","s":"BNBBTC","t":%d,"p":"0.001","q":"100","T":1672515782136,"m":true}'
 
@@ -107,7 +107,7 @@ def test_other_lines_are_none(line: str) -> None:
 
 
 def test_each_line_is_counted_once() -> None:
-    parser = CaptureParser(BinanceDecoder())
+    parser = CaptureParser(BinanceProtocol())
     frames = [TRADE % 5, TRADE % 5, TRADE % 9, "{", '{"error":{"code":2,"msg":"no"},"id":1}']
     lines = [f"1672515782.{n}: {frame}" for n, frame in enumerate(frames)]
     events = parser.feed([*lines, "nonsense", "", "wss://x <-> 1.0"])
@@ -120,7 +120,7 @@ def test_each_line_is_counted_once() -> None:
 def test_lines_may_come_in_any_portions(shared_data: Path) -> None:
     with gzip.open(shared_data / "wire" / "COINBASE.ws.28.0.gz", "rt") as stream:
         lines = stream.read().split("\n")[:600]
-    at_once, one_by_one = CaptureParser(CoinbaseDecoder()), CaptureParser(CoinbaseDecoder())
+    at_once, one_by_one = CaptureParser(CoinbaseProtocol()), CaptureParser(CoinbaseProtocol())
     events = at_once.feed(lines)
     assert events == [event for line in lines for event in one_by_one.feed([line])]
     assert at_once.audit == one_by_one.audit
