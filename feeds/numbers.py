@@ -7,6 +7,7 @@ int64 of nanoseconds holds. Nothing above LARGEST, so that sums and products of 
 import calendar
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
+from functools import lru_cache
 
 LARGEST = 1e18
 NANOSECONDS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
@@ -104,7 +105,12 @@ def iso_ns(text: str, zone: tzinfo = UTC) -> int:
         digits = len(tail) - len(tail.lstrip("0123456789"))
         fraction = int(tail[:digits][:9].ljust(9, "0"))
         head += tail[digits:]
-    return check_ns(utc_seconds(datetime.fromisoformat(head), zone) * NANOSECONDS["s"] + fraction)
+    return check_ns(_iso_second(head, zone) * NANOSECONDS["s"] + fraction)
+
+
+@lru_cache(maxsize=4096)  # what a venue sends shares its second with its neighbours
+def _iso_second(text: str, zone: tzinfo) -> int:
+    return utc_seconds(datetime.fromisoformat(text), zone)
 
 
 def utc_seconds(moment: datetime, zone: tzinfo) -> int:
