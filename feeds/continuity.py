@@ -71,6 +71,10 @@ class Continuity:
         self.late = 0
         self.gaps = 0
 
+    def knows(self, symbol: Symbol, channel: str = "trade") -> bool:
+        """Say whether any number of this stream was ever seen."""
+        return (symbol, channel) in self._streams
+
     def admit(
         self, symbol: Symbol, number: int, time: int, received: int, channel: str = "trade"
     ) -> Verdict:

@@ -17,12 +17,14 @@ from feeds.numbers import exact_ns
 from feeds.protocols.base import VenueProtocol
 from feeds.protocols.binance import FUTURES, BinanceProtocol
 from feeds.protocols.coinbase import CoinbaseProtocol
+from feeds.protocols.kraken_v1 import KrakenV1Protocol
 
 VENUES: dict[str, Callable[[], VenueProtocol]] = {
     "BINANCE": BinanceProtocol,
     "BINANCE_FUTURES": partial(BinanceProtocol, market=FUTURES),
     "BINANCE_US": BinanceProtocol,
     "COINBASE": CoinbaseProtocol,
+    "KRAKEN": KrakenV1Protocol,
 }
 _MARKET = (Trade, Quote, Bar)
 _NAME = re.compile(r"([A-Z_]+)\.ws\.[\w.]+\.gz$")

@@ -133,7 +133,8 @@ def test_lines_may_come_in_any_portions(shared_data: Path) -> None:
         ("BINANCE_FUTURES.ws.1.0.gz", "BINANCE_FUTURES"),
         ("BINANCE.0.gz", None),
         ("BINANCE.http.0.0.gz", None),
-        ("KRAKEN.ws.48.0.gz", None),
+        ("KRAKEN.ws.48.0.gz", "KRAKEN"),
+        ("KRAKEN_FUTURES.ws.1.0.gz", None),
         ("COINBASE.ws.28.0.txt", None),
     ],
 )
