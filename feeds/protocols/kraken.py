@@ -7,8 +7,6 @@ There is no closing word for a bar: it counts once its successor has begun.
 """
 
 from collections.abc import Sequence
-from decimal import Decimal
-from typing import Literal
 
 import msgspec
 
@@ -23,12 +21,14 @@ from feeds.events import (
     Event,
     FeedState,
     Gap,
+    Malformed,
     Quote,
     Status,
     Symbol,
     Trade,
 )
 from feeds.numbers import check_ohlc, iso_ns, price, size
+from feeds.protocols import kraken_wire as wire
 from feeds.protocols.base import HttpGet, Limits, Options, Rate, VenueSpec
 from feeds.protocols.channels import UNREADABLE, ChannelCore
 from feeds.protocols.kraken_checksum import TOP, Checksum
@@ -40,106 +40,11 @@ NAME = "kraken"
 DEPTH = TOP
 """Levels a side: the checksum proves no more than ten."""
 
+REQUESTS_REMEMBERED = 1_000
+"""Answers name their request; those of so many are known."""
+
 _encode = msgspec.json.Encoder().encode
 _AGGRESSORS = {"buy": Aggressor.BUYER, "sell": Aggressor.SELLER}
-
-Number = float | str
-
-
-# --- what is on the wire -----------------------------------------------------------------------
-
-
-class _Trade(msgspec.Struct):
-    symbol: str
-    side: str
-    price: Number
-    qty: Number
-    trade_id: int
-    timestamp: str
-
-
-class _Ticker(msgspec.Struct):
-    symbol: str
-    bid: Number
-    bid_qty: Number
-    ask: Number
-    ask_qty: Number
-    timestamp: str | None = None  # newer than the rest
-
-
-class _Level(msgspec.Struct, gc=False):
-    price: Decimal
-    qty: Decimal
-
-
-class _Book(msgspec.Struct):
-    symbol: str
-    bids: list[_Level]
-    asks: list[_Level]
-    checksum: int
-    timestamp: str | None = None  # snapshots had none at first
-
-
-class _Candle(msgspec.Struct):
-    symbol: str
-    open: Number
-    high: Number
-    low: Number
-    close: Number
-    volume: Number
-    interval_begin: str
-
-
-class _System(msgspec.Struct):
-    system: str
-
-
-class _Trades(msgspec.Struct, tag_field="channel", tag="trade"):
-    data: list[_Trade]
-    type: Literal["snapshot", "update"]
-
-
-class _Tickers(msgspec.Struct, tag_field="channel", tag="ticker"):
-    data: list[_Ticker]
-
-
-class _Books(msgspec.Struct, tag_field="channel", tag="book"):
-    data: list[_Book]
-    type: Literal["snapshot", "update"]
-
-
-class _Candles(msgspec.Struct, tag_field="channel", tag="ohlc"):
-    data: list[_Candle]
-
-
-class _Systems(msgspec.Struct, tag_field="channel", tag="status"):
-    data: list[_System]
-
-
-class _Heartbeat(msgspec.Struct, tag_field="channel", tag="heartbeat"):
-    pass
-
-
-class _Result(msgspec.Struct, frozen=True):
-    channel: str = ""
-    symbol: str = ""
-
-
-class _Answer(msgspec.Struct):
-    """What is no channel's: the answer to something we sent."""
-
-    method: str = ""
-    channel: str = ""
-    success: bool | None = None
-    error: str = ""
-    symbol: str = ""
-    req_id: int | None = None
-    result: _Result = _Result()
-
-
-_message = msgspec.json.Decoder(_Trades | _Tickers | _Books | _Candles | _Systems | _Heartbeat)
-_answer = msgspec.json.Decoder(_Answer)
-_CHANNELS = {"trade", "ticker", "book", "ohlc", "status", "heartbeat"}
 
 
 class KrakenProtocol(ChannelCore):
@@ -172,6 +77,8 @@ class KrakenProtocol(ChannelCore):
         params: dict[str, object] = {"channel": channel, "symbol": symbols}
         if method == "subscribe":
             self._asked[self._next_id] = channel, symbols
+            if len(self._asked) > REQUESTS_REMEMBERED:
+                del self._asked[next(iter(self._asked))]
             params["snapshot"] = True
         match channel:
             case "book":
@@ -196,25 +103,25 @@ class KrakenProtocol(ChannelCore):
         try:
             frame = data.encode() if isinstance(data, str) else data
             try:
-                message = _message.decode(frame)
+                message = wire.message.decode(frame)
             except msgspec.ValidationError as error:
                 return self._on_other(frame, error, received)
             match message:
-                case _Trades():
+                case wire.Trades():
                     return self._on_trades(message, frame, received)
-                case _Tickers():
+                case wire.Tickers():
                     return self._on_tickers(message, frame, received)
-                case _Books():
+                case wire.Books():
                     return self._on_books(message, frame, received)
-                case _Candles():
+                case wire.Candles():
                     return self._on_candles(message, frame, received)
-                case _Systems():
+                case wire.Systems():
                     return self._on_systems(message, received)
             return self.ignore("heartbeat")
         except UNREADABLE as error:
             return self.unreadable(error, data, received)
 
-    def _on_trades(self, message: _Trades, frame: bytes, received: int) -> list[Event]:
+    def _on_trades(self, message: wire.Trades, frame: bytes, received: int) -> list[Event]:
         rows, kind = message.data, "no trade"
         events: list[Event] = []
         starting: dict[Symbol, Trade] = {}
@@ -248,7 +155,7 @@ class KrakenProtocol(ChannelCore):
             self.continuity.prime(symbol, int(last.trade_id), last.time, received)
         return self.outcome(events, kind)
 
-    def _on_tickers(self, message: _Tickers, frame: bytes, received: int) -> list[Event]:
+    def _on_tickers(self, message: wire.Tickers, frame: bytes, received: int) -> list[Event]:
         events: list[Event] = []
         kind = "no quote"
         for row in message.data:
@@ -268,7 +175,7 @@ class KrakenProtocol(ChannelCore):
                 events += self.unreadable(error, frame, received)
         return self.outcome(events, kind)
 
-    def _on_books(self, message: _Books, frame: bytes, received: int) -> list[Event]:
+    def _on_books(self, message: wire.Books, frame: bytes, received: int) -> list[Event]:
         events: list[Event] = []
         kind = "book"
         for row in message.data:
@@ -301,7 +208,7 @@ class KrakenProtocol(ChannelCore):
         else:
             book.invalidate(f"its checksum is {found}, Kraken's {told}")
 
-    def _on_candles(self, message: _Candles, frame: bytes, received: int) -> list[Event]:
+    def _on_candles(self, message: wire.Candles, frame: bytes, received: int) -> list[Event]:
         events: list[Event] = []
         for row in message.data:
             try:
@@ -322,7 +229,7 @@ class KrakenProtocol(ChannelCore):
                 events.append(msgspec.structs.replace(latest, received=received))
         return self.outcome(events, "ohlc unfinished")
 
-    def _on_systems(self, message: _Systems, received: int) -> list[Event]:
+    def _on_systems(self, message: wire.Systems, received: int) -> list[Event]:
         for row in message.data:
             if row.system != "online":
                 words = f"Kraken says that it is in {row.system[:40]}"
@@ -333,9 +240,9 @@ class KrakenProtocol(ChannelCore):
 
     def _on_other(self, frame: bytes, error: Exception, received: int) -> list[Event]:
         """Take what is of no known channel; `error` is what a known one was refused for."""
-        answer = _answer.decode(frame)
+        answer = wire.answer.decode(frame)
         if answer.channel:
-            if answer.channel in _CHANNELS:
+            if answer.channel in wire.CHANNELS:
                 raise error
             return self.ignore(answer.channel)
         if answer.method == "subscribe":
@@ -345,7 +252,7 @@ class KrakenProtocol(ChannelCore):
             return self.ignore("error")
         return self.ignore(answer.method or "unknown")
 
-    def _on_subscribed(self, answer: _Answer) -> list[Event]:
+    def _on_subscribed(self, answer: wire.Answer) -> list[Event]:
         channel, symbols = self._asked.get(answer.req_id or 0, ("", ()))
         named = answer.result.symbol or answer.symbol
         if named:
@@ -366,6 +273,7 @@ class KrakenProtocol(ChannelCore):
     def http_response(self, tag: str, status: int, body: bytes, received: int) -> list[Event]:
         """Take a page of trades, and ask for the next where the gap goes on."""
         events, more = read_trades(tag, status, body, received, self.continuity)
+        self.malformed += any(isinstance(event, Malformed) for event in events)
         if more is not None:
             self.ask(more)
         return events

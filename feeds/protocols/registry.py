@@ -3,12 +3,14 @@
 from feeds.protocols.base import VenueSpec
 from feeds.protocols.binance import BINANCE, BINANCE_FUTURES, BINANCE_US
 from feeds.protocols.coinbase import COINBASE
+from feeds.protocols.kraken import KRAKEN
 
 _SPECS: tuple[VenueSpec, ...] = (
     BINANCE,
     BINANCE_US,
     BINANCE_FUTURES,
     COINBASE,
+    KRAKEN,
 )
 
 VENUES: dict[str, VenueSpec] = {spec.name: spec for spec in _SPECS}
