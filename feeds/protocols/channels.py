@@ -15,7 +15,7 @@ from feeds.protocols.base import SymbolState, VenueCore
 from feeds.protocols.books import Books
 from feeds.protocols.names import Names
 
-UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError, OverflowError)
+UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError, ArithmeticError)
 """All that reading a venue's frame can raise."""
 
 

@@ -2,6 +2,7 @@
 
 from feeds.protocols.base import VenueSpec
 from feeds.protocols.binance import BINANCE, BINANCE_FUTURES, BINANCE_US
+from feeds.protocols.bybit import BYBIT, BYBIT_LINEAR
 from feeds.protocols.coinbase import COINBASE
 from feeds.protocols.kraken import KRAKEN
 
@@ -11,6 +12,8 @@ _SPECS: tuple[VenueSpec, ...] = (
     BINANCE_FUTURES,
     COINBASE,
     KRAKEN,
+    BYBIT,
+    BYBIT_LINEAR,
 )
 
 VENUES: dict[str, VenueSpec] = {spec.name: spec for spec in _SPECS}
