@@ -16,6 +16,7 @@ from feeds.files.lines import check_archive, read_lines
 from feeds.numbers import exact_ns
 from feeds.protocols.base import VenueProtocol
 from feeds.protocols.binance import FUTURES, BinanceProtocol
+from feeds.protocols.bitstamp import BitstampProtocol
 from feeds.protocols.bybit import BybitProtocol
 from feeds.protocols.coinbase import CoinbaseProtocol
 from feeds.protocols.kraken_v1 import KrakenV1Protocol
@@ -25,6 +26,7 @@ VENUES: dict[str, Callable[[], VenueProtocol]] = {
     "BINANCE_FUTURES": partial(BinanceProtocol, market=FUTURES),
     "BINANCE_US": BinanceProtocol,
     "BYBIT": BybitProtocol,
+    "BITSTAMP": BitstampProtocol,
     "COINBASE": CoinbaseProtocol,
     "KRAKEN": KrakenV1Protocol,
 }

@@ -152,6 +152,7 @@ class BinanceProtocol(VenueCore):
             self._snapshots_due.pop(symbol, None)
             self._unlisted.pop(symbol, None)
             self._quoted.discard(symbol)
+            self._fresh.discard(symbol)
         if self._is_connected:
             self._send_topics("UNSUBSCRIBE", gone)
 
@@ -410,10 +411,10 @@ class BinanceProtocol(VenueCore):
             path = f"{rest}/aggTrades?symbol={name}&fromId={first}&limit={count}"
         else:  # the page of the latest is all that is to be had without a key
             path = f"{rest}/trades?symbol={name}&limit={PAGE}"
-        return HttpGet(path, f"trades:{name}:{last}", symbol)
+        return HttpGet(path, f"trades:{name}:{first}:{last}", symbol)
 
     def _on_history(self, rest: str, status: int, body: bytes, received: int) -> list[Event]:
-        name, _, last = rest.partition(":")
+        name, first, last = rest.split(":")
         symbol = self._names.find(name)
         if symbol is None:
             return self.ignore("answer for a symbol that is gone")
@@ -422,13 +423,15 @@ class BinanceProtocol(VenueCore):
         channel = self._market.trades
         rows: Sequence[wire.HistoryTrade | wire.HistoryAggregate]
         rows = wire.decode_history(body, channel)
+        # What is newer comes by itself, and is no jump.
+        missing = sorted((row for row in rows if row.t <= int(last)), key=_number)
+        trades = [wire.trade_of(row, symbol, received) for row in missing]
         events: list[Event] = []
-        for row in sorted(rows, key=_number):
-            if row.t <= int(last):  # what is newer comes by itself, and is no jump
-                trade = wire.trade_of(row, symbol, received)
-                if self.continuity.admit(symbol, row.t, trade.time, received, channel).is_new:
-                    events.append(trade)
-        if channel == "aggTrade" and len(rows) == PAGE and (end := rows[-1].t) < int(last):
+        for row, trade in zip(missing, trades, strict=True):
+            if self.continuity.admit(symbol, row.t, trade.time, received, channel).is_new:
+                events.append(trade)
+        end = missing[-1].t if missing else int(last)
+        if channel == "aggTrade" and int(first) <= end < int(last):
             self.ask(self._history(name, end + 1, int(last)))
         return self.outcome(events, "history without news")
 

@@ -2,18 +2,22 @@
 
 from feeds.protocols.base import VenueSpec
 from feeds.protocols.binance import BINANCE, BINANCE_FUTURES, BINANCE_US
+from feeds.protocols.bitstamp import BITSTAMP
 from feeds.protocols.bybit import BYBIT, BYBIT_LINEAR
 from feeds.protocols.coinbase import COINBASE
+from feeds.protocols.coinbase_advanced import COINBASE_ADVANCED
 from feeds.protocols.kraken import KRAKEN
 
 _SPECS: tuple[VenueSpec, ...] = (
     BINANCE,
     BINANCE_US,
     BINANCE_FUTURES,
+    BITSTAMP,
     COINBASE,
     KRAKEN,
     BYBIT,
     BYBIT_LINEAR,
+    COINBASE_ADVANCED,
 )
 
 VENUES: dict[str, VenueSpec] = {spec.name: spec for spec in _SPECS}

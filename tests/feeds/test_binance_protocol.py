@@ -266,12 +266,19 @@ def test_what_no_number_tells_cannot_be_filled() -> None:
     assert protocol.backfill(Gap(BNB, 1, 2, 3, "the numbers began again")) is None
 
 
+def test_page_of_other_trades_asks_for_no_further_one() -> None:
+    protocol = live(BNB)
+    body = json.dumps([{**TRADE, "a": number} for number in range(1, 1001)]).encode()
+    protocol.http_response("trades:BNBBTC:2001:5000", 200, body, NOW)
+    assert protocol.take_requests() == []
+
+
 @pytest.mark.parametrize(("status", "body"), [(500, b""), (200, b"{}"), (200, b'[{"a":1}]')])
 def test_history_that_is_none_fills_nothing(status: int, body: bytes) -> None:
     protocol = live(BNB)
-    events = protocol.http_response("trades:BNBBTC:9", status, body, NOW)
+    events = protocol.http_response("trades:BNBBTC:5:9", status, body, NOW)
     assert not any(isinstance(event, Trade) for event in events)
-    assert protocol.http_response("trades:GONEBTC:9", 200, body, NOW) == []
+    assert protocol.http_response("trades:GONEBTC:5:9", 200, body, NOW) == []
 
 
 # --- books -------------------------------------------------------------------------------------
@@ -533,13 +540,13 @@ def test_arbitrary_input_has_a_documented_outcome(data: bytes | str) -> None:
     take(BinanceProtocol(), data)
 
 
-@given(st.sampled_from(["list", "depth:BNBBTC", "trades:BNBBTC:99"]), st.integers(0, 2**32))
+@given(st.sampled_from(["list", "depth:BNBBTC", "trades:BNBBTC:90:99"]), st.integers(0, 2**32))
 def test_mutated_answers_raise_nothing(tag: str, seed: int) -> None:
     protocol = live(BNB, options=Options(book=True))
     bodies = {
         "list": listed("BNBBTC", price="2"),
         "depth:BNBBTC": snapshot(100),
-        "trades:BNBBTC:99": json.dumps([{**TRADE, "a": 98}]).encode(),
+        "trades:BNBBTC:90:99": json.dumps([{**TRADE, "a": 98}]).encode(),
     }
     body = mutated(bodies[tag].decode(), random.Random(seed))
     protocol.http_response(tag, 200, body if isinstance(body, bytes) else body.encode(), NOW)

@@ -77,6 +77,19 @@ def test_binance_futures_capture_has_bars(shared_data: Path) -> None:
     assert (file.audit().unaccounted, file.audit().malformed, file.gaps) == (0, 0, 0)
 
 
+def test_bitstamp_capture_is_read_to_the_last_line(shared_data: Path) -> None:
+    file, events = read(shared_data / "wire" / "BITSTAMP.ws.1.0.gz")
+    audit = file.audit()
+    assert {kind: len(found) for kind, found in events.items()} == {Trade: 10}
+    assert (audit.rows, audit.unaccounted, audit.malformed, file.gaps) == (768, 0, 0, 0)
+    assert audit.ignored == {
+        "connection": 1,
+        "sent": 20,
+        "subscribed": 20,
+        "diff_order_book data": 717,
+    }
+
+
 def test_arrival_never_runs_back(shared_data: Path) -> None:
     for path in sorted((shared_data / "wire").glob("*.ws.*.gz")):
         if venue_of(path):
