@@ -7,17 +7,19 @@ from feeds.protocols.bybit import BYBIT, BYBIT_LINEAR
 from feeds.protocols.coinbase import COINBASE
 from feeds.protocols.coinbase_advanced import COINBASE_ADVANCED
 from feeds.protocols.kraken import KRAKEN
+from feeds.protocols.okx import OKX
 
 _SPECS: tuple[VenueSpec, ...] = (
     BINANCE,
     BINANCE_US,
     BINANCE_FUTURES,
     BITSTAMP,
-    COINBASE,
-    KRAKEN,
     BYBIT,
     BYBIT_LINEAR,
+    COINBASE,
     COINBASE_ADVANCED,
+    KRAKEN,
+    OKX,
 )
 
 VENUES: dict[str, VenueSpec] = {spec.name: spec for spec in _SPECS}

@@ -1,0 +1,297 @@
+"""OKX's public channels, version 5: trades and the best quotes, or a book of 400 a side.
+
+Trades come joined by taker and price, under the number of the last: a repetition is known, a loss
+shows only as an outage. Each change of a book names the number that it follows, which may go down
+when the venue starts counting again. Its checksum is checked where there is one: since June 2026
+the venue sends zero. An application's ping is the word "ping".
+"""
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from zlib import crc32
+
+import msgspec
+
+from feeds.base import Subscription
+from feeds.book import Book, Level
+from feeds.continuity import Continuity
+from feeds.events import SECOND, Aggressor, Event, Quote, Symbol, Trade
+from feeds.numbers import exact_ns, price, size
+from feeds.protocols.base import Limits, Options, Rate, VenueSpec
+from feeds.protocols.channels import UNREADABLE, ChannelCore
+from feeds.protocols.names import Names
+from feeds.symbols import split_pair
+
+NAME = "okx"
+PING_EVERY = 20 * SECOND
+DEPTH = 400
+PROVEN = 25
+"""Levels a side that the checksum covers."""
+ID_CHARS = 32
+REQUESTS_REMEMBERED = 1_000
+TRADES, TOP, BOOK = "trades", "bbo-tbt", "books"
+
+TOO_OFTEN = {"60014", "64007"}
+"""Errors of the moment, which another connection may not meet."""
+_NAMED = re.compile(r"instId:([A-Za-z0-9-]+)")
+_AGGRESSORS = {"buy": Aggressor.BUYER, "sell": Aggressor.SELLER}
+_encode = msgspec.json.Encoder().encode
+
+Number = float | str
+
+
+# --- what is on the wire -----------------------------------------------------------------------
+
+
+class _Arg(msgspec.Struct, frozen=True, rename="camel"):
+    channel: str = ""
+    inst_id: str = ""
+
+
+class _Head(msgspec.Struct):
+    """What tells frames apart."""
+
+    arg: _Arg = _Arg()
+    action: str = ""
+    data: msgspec.Raw = msgspec.Raw()
+    event: str = ""
+    code: str = ""
+    msg: str = ""
+    id: str = ""
+
+
+class _Trade(msgspec.Struct, rename="camel"):
+    trade_id: str
+    px: Number
+    sz: Number
+    side: str
+    ts: str
+
+
+class _Level(msgspec.Struct, array_like=True, gc=False):
+    price: Decimal
+    size: Decimal
+
+
+class _Top(msgspec.Struct):
+    asks: list[_Level]
+    bids: list[_Level]
+    ts: str
+
+
+class _Book(msgspec.Struct, rename="camel"):
+    asks: list[_Level]
+    bids: list[_Level]
+    ts: str
+    seq_id: int
+    prev_seq_id: int
+    checksum: int = 0
+
+
+_head = msgspec.json.Decoder(_Head)
+_trades = msgspec.json.Decoder(list[_Trade])
+_tops = msgspec.json.Decoder(list[_Top])
+_books = msgspec.json.Decoder(list[_Book])
+
+
+class OkxProtocol(ChannelCore):
+    """One connection to OKX."""
+
+    path = "/ws/v5/public"
+
+    def __init__(
+        self,
+        subscriptions: Sequence[Subscription] = (),
+        options: Options = Options(),  # noqa: B008 - frozen
+        continuity: Continuity | None = None,
+    ) -> None:
+        self.book_channel = BOOK
+        channels = [TRADES, BOOK if options.book else TOP]
+        names = Names(split_pair, _name)
+        super().__init__(NAME, channels, subscriptions, continuity, names, DEPTH)
+        self._asked: dict[str, tuple[str, Sequence[Symbol]]] = {}
+        self._next_id = 1
+        self._ping_at: int | None = None
+
+    # --- what we send --------------------------------------------------------------------------
+
+    def restart(self) -> None:
+        """Forget the connection that was: every symbol is to be asked for again."""
+        super().restart()
+        self._asked.clear()
+        self._ping_at = None
+
+    def connected(self, now: int) -> None:
+        """Queue the subscriptions, and begin to ping."""
+        super().connected(now)
+        self._ping_at = now + PING_EVERY
+
+    def next_wake(self) -> int | None:
+        """Return when the next ping is due."""
+        return self._ping_at
+
+    def tick(self, now: int) -> list[Event]:
+        """Queue a ping when it is due."""
+        if self._ping_at is not None and now >= self._ping_at:
+            self.send("ping")
+            self._ping_at = now + PING_EVERY
+        return []
+
+    def request(self, method: str, channel: str, symbols: Sequence[Symbol]) -> None:
+        """Queue the frame that subscribes these symbols to a channel, or unsubscribes them."""
+        request_id = str(self._next_id)
+        self._next_id += 1
+        if method == "subscribe":
+            self._asked[request_id] = channel, symbols
+            if len(self._asked) > REQUESTS_REMEMBERED:
+                del self._asked[next(iter(self._asked))]
+        topics = [{"channel": channel, "instId": _name(symbol)} for symbol in symbols]
+        self.send(_encode({"id": request_id, "op": method, "args": topics}).decode())
+
+    # --- frames --------------------------------------------------------------------------------
+
+    def receive(self, data: bytes | str, received: int) -> list[Event]:
+        """Take one frame and return what it says, in the venue's order; never raises on input."""
+        try:
+            frame = data.encode() if isinstance(data, str) else data
+            if frame == b"pong":
+                return self.ignore("pong")
+            head = _head.decode(frame)
+            if head.event or not head.arg.channel:
+                return self._on_event(head)
+            channel = head.arg.channel
+            if channel not in {TRADES, TOP, BOOK}:
+                return self.ignore(channel)
+            symbol = self.names.find(head.arg.inst_id)
+            if symbol is None:
+                return self.ignore("symbol not asked for")
+            if channel == TRADES:
+                return self._on_trades(symbol, head, frame, received)
+            if channel == TOP:
+                return self._on_tops(symbol, head, received)
+            return self._on_books(symbol, head, frame, received)
+        except UNREADABLE as error:
+            return self.unreadable(error, data, received)
+
+    def _on_trades(self, symbol: Symbol, head: _Head, frame: bytes, received: int) -> list[Event]:
+        events: list[Event] = []
+        for row in _trades.decode(head.data):
+            try:
+                if not 0 < len(row.trade_id) <= ID_CHARS:
+                    raise ValueError(f"a trade's id of {len(row.trade_id)} characters")
+                by = _AGGRESSORS.get(row.side, Aggressor.UNKNOWN)
+                time, numbers = exact_ns(row.ts, "ms"), (price(row.px), size(row.sz))
+            except ValueError as error:
+                events += self.unreadable(error, frame, received)
+                continue
+            if self.continuity.admit_once(symbol, row.trade_id):
+                events.append(Trade(symbol, time, received, *numbers, row.trade_id, by))
+        return self.outcome(events, "duplicate")
+
+    def _on_tops(self, symbol: Symbol, head: _Head, received: int) -> list[Event]:
+        events: list[Event] = []
+        for row in _tops.decode(head.data):
+            if not row.bids or not row.asks:
+                continue
+            (bid, bid_size), (ask, ask_size) = (
+                (price(str(level.price)), size(str(level.size)))
+                for level in (row.bids[0], row.asks[0])
+            )
+            time = exact_ns(row.ts, "ms")
+            events.append(Quote(symbol, time, received, bid, bid_size, ask, ask_size))
+        return self.outcome(events, "one-sided quote")
+
+    def _on_books(self, symbol: Symbol, head: _Head, frame: bytes, received: int) -> list[Event]:
+        events: list[Event] = []
+        kind = "book"
+        for row in _books.decode(head.data):
+            try:
+                time = exact_ns(row.ts, "ms")
+            except ValueError as error:
+                events += self.unreadable(error, frame, received)
+                continue
+            book = self.books.of(symbol)
+            is_update = head.action != "snapshot"
+            if is_update and not book.is_valid:
+                kind = "book update without a snapshot"
+                continue
+            bids = [(level.price, level.size) for level in row.bids]
+            asks = [(level.price, level.size) for level in row.asks]
+            if is_update:
+                good = book.update(bids, asks, row.seq_id, row.prev_seq_id)
+            else:
+                good = book.snapshot(bids, asks, row.seq_id)
+            if good:
+                self._check(book, row.checksum)
+            events += self.books.settle(book, time, received, mended=is_update)
+        return self.outcome(events, kind)
+
+    def _check(self, book: Book, told: int) -> None:
+        found = checksum(book.bids(PROVEN), book.asks(PROVEN)) if told else 0
+        if found == told:
+            self.checks += 1
+        else:
+            book.invalidate(f"its checksum is {found}, OKX's {told}")
+
+    # --- answers -------------------------------------------------------------------------------
+
+    def _on_event(self, head: _Head) -> list[Event]:
+        match head.event:
+            case "subscribe":
+                symbol = self.names.find(head.arg.inst_id)
+                return self.accept(head.arg.channel, [] if symbol is None else [symbol])
+            case "error":
+                return self._on_error(head)
+            case "notice" | "channel-conn-count-error":
+                # 64008: the connection will be closed within a minute, for an upgrade
+                words = head.msg or "too many connections for a channel"
+                self.fault = f"OKX said: {words[:200]} ({head.code})"
+        return self.ignore(head.event or "unknown")
+
+    def _on_error(self, head: _Head) -> list[Event]:
+        """Say who is refused, if that can be told, and ask for the others of the request again."""
+        words = f"{head.msg} ({head.code})"
+        channel, symbols = self._asked.pop(head.id, ("", ()))
+        waiting = [symbol for symbol in symbols if channel in self._awaited.get(symbol, ())]
+        named = {self.names.find(name[:32]) for name in _NAMED.findall(head.msg)}
+        refused = waiting if len(waiting) == 1 else [s for s in waiting if s in named]
+        if head.code in TOO_OFTEN or not waiting:
+            return self.reject([], words)
+        others = [symbol for symbol in waiting if symbol not in refused]
+        if refused and others:
+            self.request("subscribe", channel, others)
+        elif others:
+            for symbol in others:
+                self.request("subscribe", channel, [symbol])
+            return self.ignore("refused together")
+        return self.reject(refused, words)
+
+
+def checksum(bids: Sequence[Level], asks: Sequence[Level]) -> int:
+    """The CRC32, as a signed number, of price:size of the best bid, the best ask, the next bid."""
+    parts = [
+        f"{side[place][0]:f}:{side[place][1]:f}"
+        for place in range(max(len(bids), len(asks)))
+        for side in (bids, asks)
+        if place < len(side)
+    ]
+    found = crc32(":".join(parts).encode())
+    return found - (1 << 32) if found >= 1 << 31 else found
+
+
+def _name(symbol: Symbol) -> str:
+    return symbol.replace("/", "-")
+
+
+OKX = VenueSpec(
+    name=NAME,
+    url="wss://ws.okx.com:8443",
+    rest_url=None,
+    limits=Limits(
+        symbols=200,
+        messages=Rate(450, 3600 * SECOND),  # 480 requests an hour and connection
+        connects=Rate(2),  # 3 a second and address
+    ),
+    make=OkxProtocol,
+)
