@@ -19,7 +19,7 @@ from feeds.continuity import Continuity
 from feeds.dial import parse_address
 from feeds.errors import ConfigError
 from feeds.events import AssetClass, Symbol
-from feeds.protocols.alpaca import PATHS, AlpacaDecoder, Codec
+from feeds.protocols.alpaca import PATHS, Codec, make_alpaca
 from feeds.protocols.base import Limits, Options, VenueProtocol, VenueSpec
 from feeds.session import ConnectionSettings, only
 
@@ -214,20 +214,9 @@ class AlpacaFeed(LiveFeed):
             url=url,
             rest_url=None,
             limits=Limits(symbols=100_000),
-            make=partial(_alpaca, codec, paths),
+            make=partial(make_alpaca, codec, paths),
             asset_classes=frozenset(AssetClass),
             needs_key=True,
         )
         options = Options(key=key, secret=secret)
         super().__init__(spec, options=options, settings=settings, random=random)
-
-
-def _alpaca(
-    codec: Codec,
-    paths: Mapping[AssetClass, str],
-    subscriptions: Sequence[Subscription],
-    options: Options,
-    continuity: Continuity,
-) -> VenueProtocol:
-    path = paths[subscriptions[0].asset_class]
-    return AlpacaDecoder(options.key, options.secret, subscriptions, codec, path, continuity)

@@ -16,9 +16,11 @@ from structlog.typing import FilteringBoundLogger
 from feeds.base import Deliver, Feed, Subscription
 from feeds.events import MINUTE, SECOND, AssetClass
 from feeds.files import open_source
+from feeds.protocols.base import Options
+from feeds.protocols.registry import VENUES
 from feeds.replay import ReplayFeed
 from feeds.session import ConnectionSettings
-from feeds.stream import AlpacaFeed
+from feeds.stream import AlpacaFeed, LiveFeed
 from feeds.synthetic import SyntheticFeed
 from feeds.venue.process import EmbeddedVenue, VenueOptions, embedded_venue
 from runtime.clock import Clock, SteadyClock, SystemClock, VirtualClock
@@ -95,6 +97,9 @@ async def _feed(
 ) -> AsyncIterator[tuple[Feed, Clock, EmbeddedVenue | None]]:
     """Open the feed, the clock that goes with it, and the venue where it is our own."""
     wanted = settings.feed
+    if wanted.kind in VENUES:
+        yield real_feed(wanted, credentials), SystemClock(), None
+        return
     if wanted.kind != "paper":
         yield await anyio.to_thread.run_sync(_tape, wanted), VirtualClock(), None
         return
@@ -110,9 +115,32 @@ async def _feed(
             )
         else:
             url, key, secret = wanted.url, credentials.key, credentials.secret
-        patience = ConnectionSettings(connect_timeout=timedelta(seconds=wanted.connect_timeout))
-        feed = AlpacaFeed(url, key, secret, name="paper", settings=patience)
+        feed = AlpacaFeed(url, key, secret, name="paper", settings=_patience(wanted))
         yield feed, SystemClock(), venue
+
+
+def real_feed(wanted: FeedSettings, credentials: Credentials | None) -> LiveFeed:
+    """Make the feed of a real venue; nothing is connected yet.
+
+    Raises:
+        ConfigError: the venue needs a key and there is none.
+    """
+    spec = VENUES[wanted.kind]
+    if spec.needs_key and credentials is None:
+        raise ConfigError(f"{spec.name} needs a key: set APCA_API_KEY_ID and APCA_API_SECRET_KEY")
+    key, secret = ("", "") if credentials is None else (credentials.key, credentials.secret)
+    return LiveFeed(
+        spec,
+        url=wanted.url,
+        rest_url=wanted.rest_url,
+        options=Options(key=key, secret=secret, book=wanted.book, bars=wanted.bars),
+        settings=_patience(wanted),
+    )
+
+
+def _patience(wanted: FeedSettings) -> ConnectionSettings:
+    limit = timedelta(seconds=wanted.connect_timeout)
+    return ConnectionSettings(connect_timeout=limit, proxy=wanted.proxy)
 
 
 def _tape(wanted: FeedSettings) -> Feed:

@@ -28,7 +28,18 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-Feed = Annotated[str, typer.Option("--feed", help="paper, replay or synthetic")]
+Feed = Annotated[
+    str | None,
+    typer.Option("--feed", help="paper (the default), replay, synthetic, or a venue: alpaca ..."),
+]
+FeedUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--feed-url",
+        "--venue-url",
+        help="a venue that runs already, or another address, such as ws://127.0.0.1:8765",
+    ),
+]
 Data = Annotated[
     list[str] | None,
     typer.Option("--data", help="recorded data: a file or folder; may be repeated"),
@@ -50,10 +61,8 @@ LogFormat = Annotated[str | None, typer.Option(help="auto, text or json")]
 @app.command()
 def run(
     strategy: Annotated[str, typer.Argument(help="FILE.py or FILE.py:Class")],
-    feed: Feed = "paper",
-    venue_url: Annotated[
-        str | None, typer.Option(help="a venue that runs already, such as ws://127.0.0.1:8765")
-    ] = None,
+    feed: Feed = None,
+    feed_url: FeedUrl = None,
     data: Data = None,
     speed: Speed = None,
     seed: Seed = None,
@@ -89,6 +98,8 @@ def run(
 
     tidegate run my.py:Momentum --feed replay --data data/spy --speed max -p symbol=SPY
 
+    tidegate run my.py --feed coinbase
+
     kill -USR1 PID switches training off and on, kill -USR2 PID trains now, Ctrl-C stops in order.
     """
     overrides = {
@@ -96,7 +107,7 @@ def run(
         "parameters": _pairs("--param", param),
         "feed": {
             "kind": feed,
-            "url": venue_url,
+            "url": feed_url,
             "data": data or None,
             "speed": _speed(speed),
             "seed": seed,

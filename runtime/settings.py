@@ -18,8 +18,10 @@ import msgspec
 from feeds.errors import ConfigError
 from feeds.events import MINUTE
 from feeds.files import TableMapping
+from feeds.protocols.registry import VENUES
 from runtime.training.bucket import PRESETS, default_refill
 
+FEEDS = ("paper", "replay", "synthetic", *VENUES)
 LEAN_KEYS = {
     "scheduled-event-leaky-bucket-capacity": "capacity",
     "scheduled-event-leaky-bucket-refill-amount": "refill_amount",
@@ -31,14 +33,21 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Where market data comes from.
 
     `kind`: paper (the embedded venue), replay (files), synthetic (the same made-up market, in this
-    process, in lockstep). `url`: a venue that runs already. `speed`: 1 is recorded pace, N is N
+    process, in lockstep), or the name of a real venue. `url`: a venue that runs already, or another
+    address of a real one, and `rest_url` that of what is asked over HTTP. `proxy`: a proxy's URL in
+    place of the environment's. `book`: make quotes from a checked order book, where the venue has
+    one. `bars`: ask for the venue's own minute bars too. `speed`: 1 is recorded pace, N is N
     times faster, 0 is flat out. `rate`: ticks a second and symbol of the synthetic market.
     `minutes`: how much market time a synthetic tape holds. `table`: what the
     columns of CSV and Parquet files mean.
     """
 
-    kind: Literal["paper", "replay", "synthetic"] = "paper"
+    kind: str = "paper"
     url: str | None = None
+    rest_url: str | None = None
+    proxy: str | None = None
+    book: bool = False
+    bars: bool = False
     data: tuple[str, ...] = ()
     speed: float = 1.0
     seed: int = 1
@@ -236,6 +245,8 @@ def _check_values(settings: Settings, where: str) -> None:
             f"{where}: training.preset is {training.preset!r}: allowed are {', '.join(PRESETS)}"
         )
     capacity, refill, interval = training.bucket()
+    if feed.kind not in FEEDS:
+        raise ConfigError(f"{where}: feed.kind is {feed.kind!r}: allowed are {', '.join(FEEDS)}")
     positive = "more than 0 is needed"
     rows: list[tuple[str, object, bool, str]] = [
         ("feed.speed", feed.speed, feed.speed >= 0, "0 (flat out) or more is allowed"),

@@ -6,9 +6,10 @@ recorded refusal, never an exception. There are no sequence numbers: gaps show o
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from struct import Struct as Packing
 from sys import float_info
 from typing import Annotated, Any, Generic, TypeVar
@@ -33,7 +34,7 @@ from feeds.events import (
     Symbol,
     Trade,
 )
-from feeds.protocols.base import SymbolState, VenueCore
+from feeds.protocols.base import Limits, Options, Rate, SymbolState, VenueCore, VenueSpec
 
 PATHS = {
     AssetClass.EQUITY: "/v2/iex",
@@ -468,3 +469,26 @@ def _without(secrets: Iterable[str], text: str) -> str:
         if secret:
             text = text.replace(secret, "***")
     return text
+
+
+def make_alpaca(
+    codec: Codec,
+    paths: Mapping[AssetClass, str],
+    subscriptions: Sequence[Subscription],
+    options: Options,
+    continuity: Continuity,
+) -> AlpacaDecoder:
+    """Make the protocol of one connection; its symbols are of one class, which has its path."""
+    path = paths[subscriptions[0].asset_class]
+    return AlpacaDecoder(options.key, options.secret, subscriptions, codec, path, continuity)
+
+
+ALPACA = VenueSpec(
+    name="alpaca",
+    url="wss://stream.data.alpaca.markets",
+    rest_url=None,
+    limits=Limits(symbols=10_000, connects=Rate(10, MINUTE), quiet=10 * SECOND, overlap=False),
+    make=partial(make_alpaca, Codec.MSGPACK, PATHS),
+    asset_classes=frozenset({AssetClass.EQUITY, AssetClass.CRYPTO}),
+    needs_key=True,
+)

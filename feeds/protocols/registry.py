@@ -1,5 +1,6 @@
 """The venues that `--feed` knows by name: here once their protocol is whole, not before."""
 
+from feeds.protocols.alpaca import ALPACA
 from feeds.protocols.base import VenueSpec
 from feeds.protocols.binance import BINANCE, BINANCE_FUTURES, BINANCE_US
 from feeds.protocols.bitstamp import BITSTAMP
@@ -10,6 +11,7 @@ from feeds.protocols.kraken import KRAKEN
 from feeds.protocols.okx import OKX
 
 _SPECS: tuple[VenueSpec, ...] = (
+    ALPACA,
     BINANCE,
     BINANCE_US,
     BINANCE_FUTURES,

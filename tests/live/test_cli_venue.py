@@ -79,11 +79,13 @@ def test_a_venue_that_does_not_start(tmp_path: Path, deed: str, words: str) -> N
     assert (ended.code, ended.stdout) == (1, "")
 
 
-def test_nobody_listens_at_the_url(tmp_path: Path) -> None:
+@pytest.mark.parametrize("feed", ["paper", "alpaca"])
+def test_nobody_listens_at_the_url(tmp_path: Path, feed: str) -> None:
     (tmp_path / "hasty.toml").write_text("[feed]\nconnect_timeout = 0.3\n")
     url = f"ws://127.0.0.1:{free_port()}"
     file = strategy(tmp_path, CHATTY)
-    ended = run(tmp_path, "run", file, "--venue-url", url, "--config", "hasty.toml", env=KEYS)
+    options = ["--feed", feed, "--feed-url", url, "--config", "hasty.toml"]
+    ended = run(tmp_path, "run", file, *options, env=KEYS)
     ended.assert_one_sentence(f"no live feed from {url[5:]} in 0.3 s: Connection refused")
     assert ended.code == 1
 
@@ -104,10 +106,11 @@ def test_a_url_that_is_none(tmp_path: Path, url: str, words: str) -> None:
     assert ended.code == 2
 
 
-def test_a_venue_at_a_url(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--venue-url", "--feed=alpaca --feed-url"])
+def test_a_venue_at_a_url(tmp_path: Path, option: str) -> None:
     with venue(0) as (url, _):
         file = strategy(tmp_path, CHATTY)
-        with Running(tmp_path, "run", file, "--venue-url", url, env=KEYS) as running:
+        with Running(tmp_path, "run", file, *option.split(), url, env=KEYS) as running:
             running.until("data")
             assert running.family() == [running.pid]
             running.send(signal.SIGTERM)
