@@ -30,7 +30,7 @@ app = typer.Typer(
 
 Feed = Annotated[
     str | None,
-    typer.Option("--feed", help="paper (the default), replay, synthetic, or a venue: alpaca ..."),
+    typer.Option("--feed", help="paper (the default), replay, synthetic, or a venue: coinbase ..."),
 ]
 FeedUrl = Annotated[
     str | None,
