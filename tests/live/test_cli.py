@@ -108,7 +108,7 @@ def test_the_version_and_the_help(tmp_path: Path) -> None:
     assert run(tmp_path, "--version").stdout.startswith("tidegate ")
     helped = run(tmp_path, "run", "--help")
     assert helped.code == 0
-    assert "--venue-url" in helped.stdout
+    assert "--feed-url" in helped.stdout
 
 
 PAPER = ("--duration", "1")
