@@ -101,7 +101,7 @@ class Probe(Strategy):
     def begin(self, kind: str, isolation: str, seconds: float) -> None:
         """Train models of one kind for so many seconds, one after the other in one job."""
         self.kind, self.until = kind, time.monotonic() + seconds
-        self.train(self.fit, into=self.slot, name=isolation)
+        self.train(self.fit, into=self.slot, isolation=isolation)
 
     def fit(self) -> object:
         """Fit until the time is over."""
