@@ -16,7 +16,9 @@ from threadpoolctl import (  # type: ignore[import-untyped]
     ThreadpoolController,
 )
 
-SWITCH_INTERVAL_SECONDS = 0.0002
+SWITCH_INTERVAL_SECONDS = 0.00001
+"""It costs a training thread only when the loop wants its turn; of 200 and 10 microseconds the
+second took the p99 of a tick beside a pure-Python job from 5.0 to 1.3 ms."""
 
 
 class Footprint:
