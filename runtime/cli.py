@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -16,9 +17,17 @@ from typing import Annotated, Any, NoReturn, TextIO
 import typer
 
 from runtime.control.signals import hold_back
-from runtime.errors import ConfigError, StrategyError, TidegateError, VenueRefused
+from runtime.errors import (
+    ConfigError,
+    InternalError,
+    Stopped,
+    StrategyError,
+    TidegateError,
+    VenueRefused,
+)
 
 FLUSH_SECONDS = 1.0
+_stopped = threading.Event()
 
 app = typer.Typer(
     help="Trade machine-learning strategies live: training never disturbs trading.",
@@ -224,10 +233,10 @@ def main() -> NoReturn:
         code = ending.code
     except TidegateError as error:
         code = _fail(error)
-    except BaseExceptionGroup as group:
-        if group.split(SystemExit)[1] is not None:
-            raise
-        code = 0  # a stop that came while the last tasks were ending
+    except BaseException as error:  # noqa: BLE001  # the last place: whatever it is, one sentence
+        rest = error.split(SystemExit)[1] if isinstance(error, BaseExceptionGroup) else error
+        # Else a stop came while the last tasks were ending.
+        code = 0 if rest is None else _fail(InternalError(f"tidegate broke: {_said(rest)}"))
     _leave(code if isinstance(code, int) else 0)
 
 
@@ -258,14 +267,22 @@ def _run(
         raise ConfigError(f"--duration is {duration:g}: more than 0 seconds is needed")
     settings, ignored = load_settings(config, overrides)
     loaded = load_strategy(strategy)
+    if _stopped.is_set():
+        raise Stopped(0)  # the file has swallowed it
     key, secret = os.environ.get("APCA_API_KEY_ID"), os.environ.get("APCA_API_SECRET_KEY")
     credentials = Credentials(key, secret) if key and secret else None
     with open_log(settings.log) as (log, _):
         if ignored:
             log.info("LEAN settings without a meaning here", keys=", ".join(ignored))
-        outcome = anyio.run(
-            lambda: run_strategy(loaded, settings, log, duration=duration, credentials=credentials)
-        )
+        try:
+            outcome = anyio.run(
+                lambda: run_strategy(
+                    loaded, settings, log, duration=duration, credentials=credentials
+                )
+            )
+        except Exception:
+            log.debug("failed", traceback=traceback.format_exc())
+            raise
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)  # it has ended, and goes on to say how
         log.info("summary", **outcome.figures())
@@ -280,7 +297,16 @@ def _run(
 
 def _stop_before_start(_: int, __: object) -> NoReturn:
     """SIGTERM or Ctrl-C before the loop listens: nothing has begun, so the stop is clean."""
-    sys.exit(0)  # an author's `except Exception` does not hold it up
+    if _stopped.is_set():
+        os._exit(0)  # an author's `except BaseException` held up the first one
+    _stopped.set()
+    raise Stopped(0)  # an author's `except Exception` does not hold it up
+
+
+def _said(error: BaseException) -> str:
+    from runtime.callbacks import describe  # noqa: PLC0415  # start fast
+
+    return describe(error)
 
 
 def _nowhere() -> TextIO:

@@ -27,7 +27,7 @@ class Train(msgspec.Struct, frozen=True):
 
 
 class Log(msgspec.Struct, frozen=True):
-    """Write one line; `level` is debug, info, warning or error."""
+    """Write one line; `level` is debug, info, warning or error. Fields may have any name."""
 
     level: str
     event: str

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from feeds.base import Subscription
 from feeds.events import AssetClass, Bar, Symbol
+from runtime.callbacks import require_plain
 from runtime.commands import CancelOrder, Command, Log, Stop, Submit, Train
 from runtime.errors import StrategyError
 from runtime.history import BarWindow, TickWindow
@@ -136,6 +137,9 @@ class Desk:
 
     def consolidate(self, symbol: Symbol, span: timedelta, handler: Callable[[Bar], None]) -> None:
         """Call `handler` with each finished bar."""
+        if not callable(handler):
+            raise StrategyError(f"consolidate({symbol}): {handler!r} is no handler", "initialize")
+        require_plain("consolidate", getattr(handler, "__name__", "handler"), handler)
         span_ns = round(span / timedelta(microseconds=1)) * 1000
         if span_ns <= 0:
             raise StrategyError(f"consolidate({symbol}, {span}): the span is empty", "initialize")
@@ -288,9 +292,8 @@ class Desk:
             )
 
     def log(self, level: str, message: str, fields: Mapping[str, object]) -> None:
-        """Write a line; "event" is the log's own word for the message."""
-        named = {"event_" if key == "event" else key: value for key, value in fields.items()}
-        self.commands.append(Log(level, message, named))
+        """Write a line."""
+        self.commands.append(Log(level, message, dict(fields)))
 
     def stop(self) -> None:
         """Refuse every order from now on, and take back what has not left yet."""

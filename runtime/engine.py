@@ -4,9 +4,7 @@ Market data, reports of the broker and notices of training come in as one list o
 strategy wants done goes out as one. Live and backtest differ only in who calls it.
 """
 
-import inspect
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -22,9 +20,10 @@ from feeds.events import (
     Status,
     Symbol,
 )
+from runtime.callbacks import Callbacks, Unwatched, Watch, require_plain_callbacks
 from runtime.commands import Command
 from runtime.desk import Desk
-from runtime.errors import StrategyError, TidegateError
+from runtime.errors import StrategyError
 from runtime.lines import Ended
 from runtime.moments import split
 from runtime.slices import MARKET_KINDS, build_slice
@@ -55,12 +54,16 @@ class EngineStatistics(msgspec.Struct, frozen=True):
 
 
 class Engine:
-    """One strategy, its desk, and the rules by which events reach it."""
+    """One strategy, its desk, and the rules by which events reach it.
 
-    def __init__(self, strategy: Strategy, desk: Desk) -> None:
+    `watch` is told when each callback begins and ends.
+    """
+
+    def __init__(self, strategy: Strategy, desk: Desk, watch: Watch | None = None) -> None:
         self.strategy = strategy
         self.desk = desk
         self._name = type(strategy).__name__
+        self._callbacks = Callbacks(self._name, watch or Unwatched())
         self._events = self._slices = self._fills = 0
         self._foreign = self._malformed = self._gaps = 0
         self._told = 0  # order events at this moment
@@ -89,11 +92,12 @@ class Engine:
         """Call initialize and return what it asked for.
 
         Raises:
-            StrategyError: initialize raised, or added no symbol.
+            StrategyError: initialize raised, or added no symbol; or a callback is no plain one.
         """
+        require_plain_callbacks(self.strategy)
         self._move(now)
         self.strategy.bind(self.desk)
-        self._call("initialize", self.strategy.initialize)
+        self._callbacks.call("initialize", self.strategy.initialize)
         self.desk.is_initializing = False
         for slot in _slots(vars(self.strategy).values()):
             self.desk.know(slot)
@@ -165,7 +169,7 @@ class Engine:
         """
         self._move(now)
         self.stop_orders()
-        self._call("on_end_of_algorithm", self.strategy.on_end_of_algorithm)
+        self._callbacks.call("on_end_of_algorithm", self.strategy.on_end_of_algorithm)
         return self._take_commands()
 
     # ---- steps -------------------------------------------------------------------------------
@@ -192,7 +196,7 @@ class Engine:
                 is_bad = event.state is FeedState.DISCONNECTED
                 about = {"feed": event.feed, "state": event.state, "detail": event.detail}
                 self.desk.log("warning" if is_bad else "info", "feed", about)
-                self._call("on_feed_status", self.strategy.on_feed_status, event)
+                self._callbacks.call("on_feed_status", self.strategy.on_feed_status, event)
             case Malformed():
                 self._malformed += 1
             case _:
@@ -232,7 +236,9 @@ class Engine:
                     self.desk.lines[bar.symbol].show(bar)
             for bar, handler in moment.ended:
                 if handler is not None:
-                    self._call(getattr(handler, "__name__", "a bar handler"), handler, bar)
+                    self._callbacks.call(
+                        getattr(handler, "__name__", "a bar handler"), handler, bar
+                    )
             self._tell_orders()
             self._dispatch(moment.events)
             if self.desk.has_quit:
@@ -250,7 +256,7 @@ class Engine:
                     "on_order_event",
                 )
             for event in events:
-                self._call("on_order_event", self.strategy.on_order_event, event)
+                self._callbacks.call("on_order_event", self.strategy.on_order_event, event)
 
     def _dispatch(self, out: list[MarketEvent | Gap]) -> None:
         if not out:
@@ -260,7 +266,7 @@ class Engine:
             slot.expire(self.desk.now_ns)
         self._slices += 1
         moment = build_slice(out, self.desk.now_ns, self.desk.zone)
-        self._call("on_data", self.strategy.on_data, moment)
+        self._callbacks.call("on_data", self.strategy.on_data, moment)
         self._tell_orders()
 
     def _warm(self) -> None:
@@ -278,22 +284,11 @@ class Engine:
         if done:
             desk.is_warming_up = False
             desk.log("info", "warm-up finished", {"slices": self._slices})
-            self._call("on_warmup_finished", self.strategy.on_warmup_finished)
+            self._callbacks.call("on_warmup_finished", self.strategy.on_warmup_finished)
 
     def _take_commands(self) -> list[Command]:
         commands, self.desk.commands = self.desk.commands, []
         return commands
-
-    def _call(self, name: str, callback: Callable[..., object], *args: object) -> None:
-        """Run the strategy's code; whatever it raises becomes one sentence with its place."""
-        try:
-            callback(*args)
-        except TidegateError as error:
-            where = _place(error, _file(callback))
-            raise StrategyError(f"{self._name}.{name}: {error}{where}", name) from error
-        except (Exception, SystemExit) as error:  # a strategy may raise anything
-            what = describe(error, _file(callback))
-            raise StrategyError(f"{self._name}.{name} raised {what}", name) from error
 
 
 def _slots(values: Iterable[object]) -> Iterator[ModelSlot]:
@@ -306,31 +301,3 @@ def _slots(values: Iterable[object]) -> Iterator[ModelSlot]:
                 yield from (inner for inner in value if isinstance(inner, ModelSlot))
             case dict():
                 yield from (inner for inner in value.values() if isinstance(inner, ModelSlot))
-
-
-def describe(error: BaseException, file: str = "") -> str:
-    """Say what was raised and where, in one line: "ValueError: no (momentum.py, line 12)".
-
-    The line is the innermost one of `file`, where the error passed through it: a mistake shows in
-    the author's line, not in the library that noticed it.
-    """
-    text = " ".join(str(error).split())
-    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return what + _place(error, file)
-
-
-def _place(error: BaseException, file: str) -> str:
-    places = [
-        (frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)
-    ]
-    places = [place for place in places if place[0] == file] or places
-    if not places:
-        return ""
-    name, line = places[-1]
-    return f" ({name.rpartition('/')[2]}, line {line})"
-
-
-def _file(callback: Callable[..., object]) -> str:
-    """The file that a callback is written in, behind any decorator."""
-    code = getattr(inspect.unwrap(callback), "__code__", None)
-    return code.co_filename if code is not None else ""

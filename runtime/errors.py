@@ -7,9 +7,11 @@ __all__ = [
     "DecodeError",
     "FeedError",
     "IllegalTransition",
+    "InternalError",
     "OrderRejected",
     "QuotaExhausted",
     "RunFailed",
+    "Stopped",
     "StrategyError",
     "TidegateError",
     "VenueRefused",
@@ -50,3 +52,11 @@ class IllegalTransition(TidegateError):
 
 class RunFailed(TidegateError):
     """The run ended for a reason named in the message. Exit code 1."""
+
+
+class InternalError(TidegateError):
+    """Our turn: a part of the runtime broke. Exit code 1; the traceback is in the log at debug."""
+
+
+class Stopped(SystemExit):
+    """A signal asked for the end before anything had begun; unlike sys.exit, no author's doing."""

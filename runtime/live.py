@@ -18,12 +18,14 @@ from structlog.typing import FilteringBoundLogger
 from feeds.base import Feed, FeedStatistics
 from feeds.events import SECOND, Event, MarketEvent
 from feeds.files.merge import due
+from runtime.callbacks import describe
 from runtime.clock import Clock, VirtualClock
 from runtime.commands import CancelOrder, Command, Log, Stop, Submit, Train
 from runtime.control import signals
 from runtime.control.lag import Histogram, LagMonitor
+from runtime.control.logs import free_names
 from runtime.engine import Engine, EngineEvent, EngineStatistics
-from runtime.errors import RunFailed, StrategyError, TidegateError
+from runtime.errors import InternalError, RunFailed, StrategyError, TidegateError
 from runtime.settings import EngineSettings
 from runtime.slices import MARKET_KINDS, Pending
 from runtime.trading.broker import Broker
@@ -31,6 +33,8 @@ from runtime.training.manager import TrainingManager
 from runtime.training.shelf import ModelShelf
 from runtime.training.slots import ModelSlot
 from runtime.training.updates import TrainingStatistics
+
+CLOSE_SECONDS = 2.0
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -161,8 +165,8 @@ class LiveRun:
             for slot in self.engine.desk.slots.values():
                 self.models.adopt(slot)
             self._carry_out(commands, now)
-        except TidegateError as error:
-            self.stop(str(error), error)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the run ends in order
+            self._fail(error)
         return not self._stop.is_set()
 
     async def _take_data(self, duration: float | None) -> None:
@@ -189,17 +193,26 @@ class LiveRun:
             self._carry_out(self.engine.process(self.broker.take_updates(), now), now)
             if not isinstance(self._failure, StrategyError):
                 self._carry_out(self.engine.finish(now), now)
-        except TidegateError as error:
-            self._failure = self._failure or error
-            self.log.error("the end was not clean", error=str(error))
-        await self.training.close(round(self.settings.stop_grace_seconds * SECOND))
+        except Exception as error:  # noqa: BLE001  # whatever it is, the end goes on
+            told = told_of(error)
+            self._failure = self._failure or told
+            self.log.error("the end was not clean", error=str(told))
+            self.log.debug("failed", traceback="".join(traceback.format_exception(error)))
+        grace = self.settings.stop_grace_seconds
+        with anyio.move_on_after(grace + CLOSE_SECONDS):  # also where training itself has broken
+            await self.training.close(round(grace * SECOND))
 
     async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
         """Run one part of the run; its failure ends the run with one sentence, not with a group."""
         try:
             await task()
-        except TidegateError as error:
-            self.stop(str(error), error)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the run ends in order
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """Ask for the end because of an error, of a strategy, of the venue or of our own."""
+        told = told_of(error)
+        self.stop(str(told), told)
 
     def _outcome(self) -> Outcome:
         portfolio = self.engine.desk.portfolio
@@ -346,7 +359,7 @@ class LiveRun:
                             self.models.adopt(request.slot)
                         self.training.submit(request, handle)
                     case Log(level, event, fields):
-                        getattr(self.log, level)(event, **fields)
+                        getattr(self.log, level)(event, **free_names(fields))
                     case Stop(reason, failed):
                         self.stop(reason, RunFailed(reason) if failed else None)
             reports = self.broker.take_updates()
@@ -405,6 +418,15 @@ class LiveRun:
             },
             "skipped": _skipped(self.engine.desk.slots),
         }
+
+
+def told_of(error: Exception) -> TidegateError:
+    """Return an error as one that is meant for a person: as it is, or as a fault of ours."""
+    if isinstance(error, TidegateError):
+        return error
+    told = InternalError(f"a part of the runtime broke: {describe(error)}")
+    told.__cause__ = error
+    return told
 
 
 def _quota(training: TrainingStatistics) -> dict[str, object]:

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from runtime.engine import describe
-from runtime.errors import ConfigError, StrategyError
+from runtime.callbacks import describe, require_plain_callbacks
+from runtime.errors import ConfigError, Stopped, StrategyError
 from runtime.strategy import Strategy
 
 
@@ -19,7 +19,8 @@ def load_strategy(reference: str) -> Strategy:
 
     Raises:
         ConfigError: the file or class does not exist, or the choice is not clear.
-        StrategyError: the file has a syntax error, or raised while it was imported or constructed.
+        StrategyError: the file has a syntax error, or raised while it was imported or constructed,
+            or has a callback that would never run.
     """
     file, _, name = reference.partition(":")
     path = Path(file)
@@ -32,9 +33,13 @@ def load_strategy(reference: str) -> Strategy:
     module = _import(path)
     strategy = _choose(module, file, name)
     try:
-        return strategy()
-    except Exception as error:  # an author's __init__ may raise anything
+        made = strategy()
+    except Stopped:
+        raise
+    except BaseException as error:  # an author's __init__ may raise anything
         raise StrategyError(f"{strategy.__name__}() raised {describe(error)}", "load") from error
+    require_plain_callbacks(made)
+    return made
 
 
 def _import(path: Path) -> ModuleType:
@@ -48,16 +53,19 @@ def _import(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise StrategyError(
-            f"{path} has a syntax error in line {error.lineno}: {error.msg}", "load"
-        ) from error
+        file = Path(error.filename or path)  # it may be one that the file imports
+        where = f" in line {error.lineno}" if error.lineno else ""
+        who = path if file.name == path.name else file.name
+        raise StrategyError(f"{who} has a syntax error{where}: {error.msg}", "load") from error
     except ModuleNotFoundError as error:
         raise StrategyError(
             f"{path} imports {error.name}, which is not installed: install it, or the extra "
             "tidegate[examples] for the examples' libraries",
             "load",
         ) from error
-    except Exception as error:  # a module may raise anything
+    except Stopped:
+        raise
+    except BaseException as error:  # a module may raise anything, SystemExit included
         raise StrategyError(f"{path} raised {describe(error)} while loading", "load") from error
     return module
 

@@ -289,15 +289,15 @@ class Strategy:
         """
         return self._door.train(method, into, name, job_options(isolation, timeout, retries))
 
-    def log(self, message: object, **fields: object) -> None:
+    def log(self, message: object, /, **fields: object) -> None:
         """Write an info line; fields become keys of the JSON line."""
         self._door.log("info", str(message), fields)
 
-    def debug(self, message: object, **fields: object) -> None:
+    def debug(self, message: object, /, **fields: object) -> None:
         """Write a debug line."""
         self._door.log("debug", str(message), fields)
 
-    def error(self, message: object, **fields: object) -> None:
+    def error(self, message: object, /, **fields: object) -> None:
         """Write an error line."""
         self._door.log("error", str(message), fields)
 

@@ -8,7 +8,7 @@ import json
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Container, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
@@ -21,8 +21,26 @@ from feeds.errors import ConfigError
 from runtime.settings import LogSettings
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+# Words with a meaning of their own on the way to a line: an author's field of that name gets a "_".
+OUR_WORDS = frozenset(
+    {
+        *("self", "method_name", "event", "level", "timestamp", "run"),
+        *("exc_info", "exception", "traceback", "stack", "stack_info"),
+    }
+)
 QUEUE_LINES = 10_000
 DRAIN_SECONDS = 2.0
+
+
+def free_names(fields: Mapping[str, object], taken: Container[str] = ()) -> dict[str, object]:
+    """Return an author's fields under names that are neither ours nor `taken`."""
+    named: dict[str, object] = {}
+    for key, value in fields.items():
+        name = key
+        while name in OUR_WORDS or name in taken or name in named:
+            name += "_"
+        named[name] = value
+    return named
 
 
 class LineWriter:
@@ -102,13 +120,16 @@ def _no_control_characters(
     _: object, __: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     """Keep a log line one line: what a strategy or a venue says can't steer a terminal."""
+    for key in [key for key in event if not key.isprintable()]:
+        event[_escaped(key)] = event.pop(key)
     for key, value in event.items():
         if isinstance(value, str) and not value.isprintable():
-            allowed = "\n" if key == "exception" else ""
-            event[key] = "".join(
-                c if c.isprintable() or c in allowed else repr(c)[1:-1] for c in value
-            )
+            event[key] = _escaped(value, allowed="\n" if key == "exception" else "")
     return event
+
+
+def _escaped(text: str, allowed: str = "") -> str:
+    return "".join(c if c.isprintable() or c in allowed else repr(c)[1:-1] for c in text)
 
 
 @contextmanager

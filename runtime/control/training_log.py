@@ -6,6 +6,7 @@ there is one again.
 
 from structlog.typing import FilteringBoundLogger
 
+from runtime.control.logs import free_names
 from runtime.training.readiness import ReadinessCause, ReadinessStatus
 from runtime.training.slots import ModelSlot
 from runtime.training.updates import TrainingUpdate
@@ -24,9 +25,11 @@ def log_training(log: FilteringBoundLogger, update: TrainingUpdate) -> None:
         "by": update.by,
         "text": update.text,
         "traceback": update.traceback,
-        **{name: round(value, 4) for name, value in update.metrics.items()},
     }
+    figures = {name: round(value, 4) for name, value in update.metrics.items()}
+    taken = {*fields, "quota_left", "progress", "training"}
     fields = {key: value for key, value in fields.items() if value}
+    fields |= free_names(figures, taken)
     if update.kind is Kind.PROGRESS:
         fields["progress"] = f"{update.fraction:.0%}"
     if update.kind is Kind.TOGGLED:

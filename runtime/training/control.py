@@ -95,7 +95,7 @@ class TrainingControl:
         if job is not None:
             job.progress(float(fraction), text)
 
-    def report(self, **metrics: float) -> None:
+    def report(self, /, **metrics: float) -> None:
         """Attach figures to the version being trained: `report(accuracy=0.71)`."""
         job = CURRENT_JOB.get()
         if job is not None:

@@ -14,6 +14,10 @@ QUICK = ("--feed", "synthetic", "--speed", "max", "--rate", "1")
 MISTAKES = {
     "syntax": "class (:\n",
     "at import": "raise RuntimeError('no\\nluck')\n",
+    "leaves": "import sys\nsys.exit(0)\n",
+    "async": (
+        "from runtime import Strategy\nclass A(Strategy):\n    async def on_data(self, s): ...\n"
+    ),
     "missing import": "import no_such_package\n",
     "two": "from runtime import Strategy\nclass A(Strategy): ...\nclass B(Strategy): ...\n",
     "none": "x = 1\n",
@@ -28,6 +32,8 @@ MISTAKES = {
     [
         ("syntax", "mine.py has a syntax error in line 1"),
         ("at import", "mine.py raised RuntimeError: no"),
+        ("leaves", "mine.py raised SystemExit: 0 (mine.py, line 2) while loading"),
+        ("async", "A.on_data is a coroutine"),
         ("missing import", "mine.py imports no_such_package, which is not installed"),
         ("two", "mine.py defines 2 strategies (A, B)"),
         ("none", "mine.py defines 0 strategies"),

@@ -8,9 +8,10 @@ import pytest
 
 from feeds.events import SECOND, AssetClass, Bar, Symbol
 from runtime import Resolution, Slice
+from runtime.callbacks import describe
 from runtime.commands import Command, Log, Stop, Submit, Train
 from runtime.desk import Desk
-from runtime.engine import Engine, describe
+from runtime.engine import Engine
 from runtime.errors import StrategyError
 from runtime.trading.orders import Fill, OrderState, OrderUpdate, UpdateKind
 from runtime.trading.portfolio import Portfolio

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import ConfigError, StrategyError
+from runtime.errors import ConfigError, Stopped, StrategyError
 from runtime.loading import load_strategy
 
 GOOD = "from runtime import Strategy\nclass A(Strategy):\n    pass\n"
@@ -12,7 +12,7 @@ GOOD = "from runtime import Strategy\nclass A(Strategy):\n    pass\n"
 
 def write(folder: Path, text: str, name: str = "mine.py") -> str:
     path = folder / name
-    path.write_text(text)
+    path.write_text(text, errors="surrogateescape")
     return str(path)
 
 
@@ -45,6 +45,11 @@ def test_an_unclear_choice_is_refused(tmp_path: Path, text: str, suffix: str, wo
         ("import no_such_library_at_all\n", "no_such_library_at_all, which is not installed"),
         ("1 / 0\n", r"raised ZeroDivisionError: division by zero \(mine.py, line 1\)"),
         (GOOD + "    def __init__(self):\n        1 / 0\n", r"A\(\) raised ZeroDivisionError"),
+        ("import sys\nsys.exit(0)\n", r"raised SystemExit: 0 \(mine.py, line 2\) while loading"),
+        ("raise KeyboardInterrupt\n", r"raised KeyboardInterrupt \(mine.py, line 1\)"),
+        (GOOD + "    def __init__(self):\n        raise SystemExit\n", r"A\(\) raised SystemExit"),
+        ("x = 1\0\n", "syntax error: source code string cannot contain null bytes"),
+        ("x = '\udcff'\n", "syntax error"),
     ],
 )
 def test_a_file_that_does_not_load_says_why(tmp_path: Path, text: str, words: str) -> None:
@@ -52,6 +57,27 @@ def test_a_file_that_does_not_load_says_why(tmp_path: Path, text: str, words: st
         load_strategy(write(tmp_path, text))
     assert caught.value.where == "load"
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["raise Stopped(0)\n", GOOD + "    def __init__(self):\n        raise Stopped(0)\n"]
+)
+def test_a_signal_that_stops_the_loading_is_no_failure_of_the_file(
+    tmp_path: Path, text: str
+) -> None:
+    with pytest.raises(Stopped):
+        load_strategy(write(tmp_path, "from runtime.errors import Stopped\n" + text))
+
+
+def test_a_mistake_in_what_the_file_imports_names_that_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    write(tmp_path, "def f(:\n", "a_helper_with_a_mistake.py")
+    with pytest.raises(
+        StrategyError, match=r"^a_helper_with_a_mistake.py has a syntax error in line 1"
+    ):
+        load_strategy(write(tmp_path, "import a_helper_with_a_mistake\n"))
 
 
 @pytest.mark.parametrize("reference", ["no/such.py", "no/such.py:A", ""])
