@@ -47,6 +47,9 @@ FINAL = {400, 401, 402, 403, 405, 409, 410, 411, 412}
 """Errors that the same request would meet again. All others (404 login too late, 406 too many
 connections, 407 too slow, 500, or a code we do not know) are of the moment."""
 
+OF_THE_REQUEST = {400, 405, 409, 410}
+"""Errors that, on a connection which is live, concern only the symbols asked for last."""
+
 CHANNELS = ("trades", "quotes", "bars")
 SYMBOLS_A_MESSAGE = 300  # the venue cuts requests over 16 KiB
 LATEST = 2**63  # times must fit an int64 of ns, as arrays downstream do
@@ -145,6 +148,10 @@ class _Band(Struct, tag="l", tag_field="T"):
     pass
 
 
+class _OrderBook(Struct, tag="o", tag_field="T"):
+    pass
+
+
 class _Tagged(Struct):
     T: str
 
@@ -159,6 +166,7 @@ _Plain = (
     | _Cancelled
     | _TradingStatus
     | _Band
+    | _OrderBook
 )
 _IGNORED: dict[type, str] = {
     _UpdatedBar: "updated bar",
@@ -167,6 +175,7 @@ _IGNORED: dict[type, str] = {
     _Cancelled: "trade cancel",
     _TradingStatus: "trading status",
     _Band: "limit band",
+    _OrderBook: "order book",
 }
 _KNOWN = {"t", "q", "b", "success", "error", "subscription"}
 _JSON_ITEM = _Trade[str] | _Quote[str] | _Bar[str] | _Plain
@@ -259,6 +268,7 @@ class AlpacaDecoder(VenueCore):
         super().__init__("alpaca", subscriptions, continuity)
         self._key, self._secret, self._codec = key, secret, codec
         self.path = path
+        self._unserved: dict[Symbol, str] = {}  # refused while live; to ask again would end it all
         self._names: dict[str, Symbol] = {str(s.symbol): s.symbol for s in subscriptions}
         self._frame: Any
         self._raws: Any
@@ -293,6 +303,8 @@ class AlpacaDecoder(VenueCore):
         super().restart()
         self.stage = Stage.CONNECTING
         self._unconfirmed = 0
+        for symbol, words in self._unserved.items():
+            self.refuse(symbol, words)
 
     def connected(self, now: int) -> None:
         """Do nothing: the venue speaks first."""
@@ -310,6 +322,7 @@ class AlpacaDecoder(VenueCore):
         gone = [symbol for symbol in symbols if self.symbols.pop(symbol, None)]
         for symbol in gone:
             self._names.pop(str(symbol), None)
+            self._unserved.pop(symbol, None)
             self.refused.pop(symbol, None)
         if self.stage in {Stage.SUBSCRIBING, Stage.LIVE}:
             self._ask_for("unsubscribe", gone)
@@ -436,7 +449,14 @@ class AlpacaDecoder(VenueCore):
 
     def _failed(self, error: _Error) -> None:
         words = f"{error.code} {self._clean(error.msg)[:EXCERPT_CHARS]}"
-        if error.code in FINAL:
+        asked = [name for name, state in self.symbols.items() if state is SymbolState.ASKED]
+        if asked and self.stage is Stage.LIVE and error.code in OF_THE_REQUEST:
+            self._unconfirmed = max(0, self._unconfirmed - 1)
+            for symbol in asked:
+                self._unserved[symbol] = words
+                self._names.pop(str(symbol), None)
+                self.refuse(symbol, words)
+        elif error.code in FINAL:
             self.refusal = VenueRefused(f"the venue refused: {words}", error.code)
         else:
             self.fault = words
@@ -491,4 +511,10 @@ ALPACA = VenueSpec(
     make=partial(make_alpaca, Codec.MSGPACK, PATHS),
     asset_classes=frozenset({AssetClass.EQUITY, AssetClass.CRYPTO}),
     needs_key=True,
+)
+
+ALPACA_SIP = msgspec.structs.replace(
+    ALPACA,
+    name="alpaca-sip",
+    make=partial(make_alpaca, Codec.MSGPACK, PATHS | {AssetClass.EQUITY: "/v2/sip"}),
 )

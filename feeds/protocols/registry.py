@@ -1,6 +1,6 @@
 """The venues that `--feed` knows by name: here once their protocol is whole, not before."""
 
-from feeds.protocols.alpaca import ALPACA
+from feeds.protocols.alpaca import ALPACA, ALPACA_SIP
 from feeds.protocols.base import VenueSpec
 from feeds.protocols.binance import BINANCE, BINANCE_FUTURES, BINANCE_US
 from feeds.protocols.bitstamp import BITSTAMP
@@ -12,6 +12,7 @@ from feeds.protocols.okx import OKX
 
 _SPECS: tuple[VenueSpec, ...] = (
     ALPACA,
+    ALPACA_SIP,
     BINANCE,
     BINANCE_US,
     BINANCE_FUTURES,

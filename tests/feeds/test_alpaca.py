@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec.msgpack import Ext
 
 from feeds.base import Subscription
+from feeds.continuity import Continuity
 from feeds.events import (
     EXCERPT_CHARS,
     MINUTE,
@@ -24,6 +25,8 @@ from feeds.events import (
     Trade,
 )
 from feeds.protocols.alpaca import (
+    ALPACA,
+    ALPACA_SIP,
     FINAL,
     SYMBOLS_A_MESSAGE,
     AlpacaDecoder,
@@ -31,6 +34,7 @@ from feeds.protocols.alpaca import (
     parse_rfc3339,
     parse_timestamp,
 )
+from feeds.protocols.base import Options, SymbolState, VenueSpec
 
 BTC, ETH = Symbol("BTC/USD"), Symbol("ETH/USD")
 KEY, SECRET = "AKCANARYKEY", "canary-secret-7f3a"
@@ -177,6 +181,47 @@ def test_a_restart_begins_the_login_again_and_keeps_the_counts() -> None:
     assert len(decoder.data_to_send()) == 1
 
 
+@pytest.mark.parametrize("code", [400, 405, 409, 410])
+def test_a_later_wish_that_is_refused_does_not_end_what_is_live(code: int) -> None:
+    """The free plan has 30 symbols; the 31st costs itself, also after the next reconnect."""
+    more = Symbol("DOGE/USD")
+    decoder = live()
+    decoder.subscribe([Subscription(more, AssetClass.CRYPTO)])
+    (request,) = decoder.data_to_send()
+    assert msgspec.json.decode(request)["trades"] == [more]
+    error = {"T": "error", "code": code, "msg": "symbol limit exceeded"}
+    decoder.receive(encode(Codec.JSON, [error, trade(Codec.JSON)]), NOW)
+    assert (decoder.refusal, decoder.fault, decoder.is_live) == (None, None, True)
+    decoder.restart()
+    assert decoder.refused == {more: f"{code} symbol limit exceeded"}
+    for message in ("connected", "authenticated"):
+        decoder.receive(encode(Codec.JSON, [{"T": "success", "msg": message}]), NOW)
+    _, request = decoder.data_to_send()
+    assert msgspec.json.decode(request)["trades"] == [BTC, ETH]
+    ack = {"T": "subscription", "trades": [BTC, ETH], "quotes": [BTC, ETH], "bars": []}
+    decoder.receive(encode(Codec.JSON, [ack]), NOW)
+    assert decoder.symbols[BTC] is SymbolState.ACTIVE
+    assert decoder.symbols[more] is SymbolState.REFUSED
+    decoder.unsubscribe([more])
+    assert more not in decoder.symbols
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind", "path"),
+    [
+        (ALPACA, AssetClass.EQUITY, "/v2/iex"),
+        (ALPACA_SIP, AssetClass.EQUITY, "/v2/sip"),
+        (ALPACA, AssetClass.CRYPTO, "/v1beta3/crypto/us"),
+    ],
+)
+def test_each_asset_class_has_its_path(spec: VenueSpec, kind: AssetClass, path: str) -> None:
+    options = Options(key=KEY, secret=SECRET)
+    protocol = spec.make([Subscription(BTC, kind)], options, Continuity())
+    assert protocol.path == path
+    assert spec.needs_key
+    assert SECRET not in repr(options)
+
+
 def test_no_subscriptions_are_refused() -> None:
     with pytest.raises(ValueError, match="subscriptions is empty"):
         AlpacaDecoder(KEY, SECRET, [])
@@ -280,7 +325,7 @@ def test_known_and_unknown_types_are_counted_and_ignored(codec: Codec) -> None:
         "trade cancel": 1,
         "trading status": 1,
         "limit band": 1,
-        "unknown type o": 1,
+        "order book": 1,
         "unknown type new": 2,
     }
 
