@@ -20,6 +20,10 @@ from runtime.indicators import (
     SimpleMovingAverage,
     StandardDeviation,
 )
+from runtime.schedule.agenda import ScheduledEvent
+from runtime.schedule.dates import FuncDateRule
+from runtime.schedule.local_time import DayOfWeek
+from runtime.schedule.times import CompositeTimeRule, FuncTimeRule
 from runtime.securities import Resolution, Security
 from runtime.slices import Slice
 from runtime.strategy import Strategy, when_ready
@@ -55,6 +59,12 @@ __all__ = [
     "RelativeStrengthIndex",
     "SimpleMovingAverage",
     "StandardDeviation",
+    # schedules
+    "CompositeTimeRule",
+    "DayOfWeek",
+    "FuncDateRule",
+    "FuncTimeRule",
+    "ScheduledEvent",
     # models
     "ModelSlot",
     "Published",

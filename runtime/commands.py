@@ -26,6 +26,12 @@ class Train(msgspec.Struct, frozen=True):
     handle: TrainingHandle
 
 
+class Register(msgspec.Struct, frozen=True):
+    """Know a training that is asked for later, so that a person may ask for it before."""
+
+    request: JobRequest
+
+
 class Log(msgspec.Struct, frozen=True):
     """Write one line; `level` is debug, info, warning or error. Fields may have any name."""
 
@@ -41,4 +47,4 @@ class Stop(msgspec.Struct, frozen=True):
     failed: bool = False
 
 
-Command = Submit | CancelOrder | Train | Log | Stop
+Command = Submit | CancelOrder | Train | Register | Log | Stop

@@ -10,13 +10,18 @@ from datetime import UTC, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import msgspec
+
 from feeds.base import Subscription
 from feeds.events import AssetClass, Bar, Symbol
 from runtime.callbacks import require_plain
-from runtime.commands import CancelOrder, Command, Log, Stop, Submit, Train
+from runtime.commands import CancelOrder, Command, Log, Register, Stop, Submit, Train
 from runtime.errors import StrategyError
 from runtime.history import BarWindow, TickWindow
 from runtime.lines import SymbolLine
+from runtime.schedule.dates import DateRule
+from runtime.schedule.schedule import Schedule, check_rules
+from runtime.schedule.times import TimeRule
 from runtime.securities import Resolution, Security
 from runtime.trading.orders import (
     ClientOrderId,
@@ -75,6 +80,12 @@ class Desk:
         self.is_stopping = False
         self.has_quit = False
         self.zone = ZoneInfo(time_zone)
+        self.schedule = Schedule(
+            securities=self.securities,
+            zone=lambda: self.zone,
+            now=lambda: self.now_ns,
+            warn=lambda message, fields: self.log("warning", message, fields),
+        )
         self._run_id = run_id
         self._gate = gate
         self._history = history
@@ -253,8 +264,9 @@ class Desk:
         into: ModelSlot | None,
         name: str | None,
         options: JobOptions,
+        when: tuple[DateRule, TimeRule] | None = None,
     ) -> TrainingHandle:
-        """Queue a job."""
+        """Queue a job, now or at each time of two rules."""
         if not callable(method):
             raise StrategyError(f"train({method!r}): a method without arguments is needed", "")
         isolation = options.isolation or self._isolations[0]
@@ -265,7 +277,7 @@ class Desk:
         if into is not None:
             self.know(into)
         request = JobRequest(
-            id=JobId(f"{label}-{next(self._jobs)}"),
+            id=JobId(f"{label}-{'scheduled' if when else next(self._jobs)}"),
             name=label,
             method=method,
             slot=into,
@@ -275,7 +287,18 @@ class Desk:
             retries=options.retries,
         )
         handle = TrainingHandle(request)
-        self.commands.append(Train(request, handle))
+        if when is None:
+            self.commands.append(Train(request, handle))
+            return handle
+
+        def queue() -> None:
+            job = JobId(f"{label}-{next(self._jobs)}")
+            due = msgspec.structs.replace(request, id=job, requested=self.now_ns)
+            self.commands.append(Train(due, handle))
+
+        check_rules("train", *when)
+        handle.scheduled = self.schedule.on(*when, queue)
+        self.commands.append(Register(request))
         return handle
 
     def know(self, slot: ModelSlot) -> None:

@@ -5,7 +5,7 @@ strategy wants done goes out as one. Live and backtest differ only in who calls 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import msgspec
 
@@ -26,6 +26,7 @@ from runtime.desk import Desk
 from runtime.errors import StrategyError
 from runtime.lines import Ended
 from runtime.moments import split
+from runtime.schedule.local_time import in_zone
 from runtime.slices import MARKET_KINDS, build_slice
 from runtime.strategy import Strategy
 from runtime.trading.orders import OrderUpdate
@@ -35,6 +36,12 @@ EngineEvent = Event | OrderUpdate
 
 ENDLESS_ORDER_EVENTS = 2000
 """More order events than this at one moment are a strategy that orders without end."""
+
+ENDLESS_SCHEDULE = 2000
+"""More scheduled events than this at one moment are a strategy that schedules without end."""
+
+LATE_NS = SECOND
+"""A scheduled event that fires later than this is told as late."""
 
 
 class EngineStatistics(msgspec.Struct, frozen=True):
@@ -67,6 +74,7 @@ class Engine:
         self._events = self._slices = self._fills = 0
         self._foreign = self._malformed = self._gaps = 0
         self._told = 0  # order events at this moment
+        self._fired = 0  # scheduled events at this moment
         self._wake: int | None = None
         self._ended: list[Ended] = []  # bars of this batch, not shown yet
         self._warm_since: int | None = None
@@ -107,6 +115,8 @@ class Engine:
                 "or add_security",
                 "initialize",
             )
+        if self.desk.now_ns:  # a tape tells the time with its first data
+            self.desk.schedule.agenda.begin(self.desk.now_ns)
         self._tell_orders()
         return self._take_commands()
 
@@ -146,11 +156,14 @@ class Engine:
         return self._take_commands()
 
     def next_wake(self) -> int | None:
-        """Return when `advance` is next due (the end of the first open bar), ns UTC, or None."""
-        return self._wake
+        """Return when `advance` is next due, ns UTC: the end of a bar, or what is scheduled."""
+        scheduled = self.desk.schedule.agenda.next_wake()
+        if self._wake is None or scheduled is None:
+            return scheduled if self._wake is None else self._wake
+        return min(self._wake, scheduled)
 
     def advance(self, now: int) -> list[Command]:
-        """Let time pass without data: close the bars that are due and dispatch them.
+        """Let time pass without data: close the bars that are due, then call what is scheduled.
 
         Raises:
             StrategyError: a callback of the strategy raised.
@@ -178,7 +191,9 @@ class Engine:
         """Time goes on or stands, even where the clock that tells it was set back."""
         if now > self.desk.now_ns:
             self.desk.now_ns = now
-            self._told = 0
+            self._told = self._fired = 0
+            if not self.desk.is_initializing:
+                self.desk.schedule.agenda.begin(now)
 
     def _notice(self, event: EngineEvent, out: list[MarketEvent | Gap]) -> None:
         """Take what is not a price: a report, a gap, a change of the feed, a bad frame."""
@@ -227,10 +242,12 @@ class Engine:
         """Call the strategy with what a batch came to, moment by moment."""
         if not self._ended:
             self._tell_orders()
+            self._fire(self.desk.now_ns)
             self._dispatch(out)
             return
         ended, self._ended = self._ended, []
-        for moment in split(out, ended):
+        moments = split(out, ended)
+        for place, moment in enumerate(moments, 1):
             for bar, handler in moment.ended:
                 if handler is None:
                     self.desk.lines[bar.symbol].show(bar)
@@ -240,6 +257,9 @@ class Engine:
                         getattr(handler, "__name__", "a bar handler"), handler, bar
                     )
             self._tell_orders()
+            is_last = place == len(moments)
+            following = self.desk.now_ns if is_last else moments[place].ended[0].bar.end_time - 1
+            self._fire(following)
             self._dispatch(moment.events)
             if self.desk.has_quit:
                 return
@@ -257,6 +277,23 @@ class Engine:
                 )
             for event in events:
                 self._callbacks.call("on_order_event", self.strategy.on_order_event, event)
+
+    def _fire(self, until: int) -> None:
+        """Call what is scheduled by `until`, in order; what is late says by how much."""
+        desk = self.desk
+        while not desk.has_quit and (firing := desk.schedule.agenda.take(desk.now_ns, until)):
+            self._fired += 1
+            if self._fired > ENDLESS_SCHEDULE:
+                raise StrategyError(
+                    f"{self._name} schedules without end: more than {ENDLESS_SCHEDULE} scheduled "
+                    f"events at one moment, the last of them {firing.event.name!r}",
+                    firing.event.name,
+                )
+            if firing.late > LATE_NS:
+                about = {"late_s": round(firing.late / SECOND, 3), "due": in_zone(firing.due, UTC)}
+                desk.log("warning", "schedule late", {"name": firing.event.name, **about})
+            self._callbacks.call(firing.event.name, firing.event.callback)
+            self._tell_orders()
 
     def _dispatch(self, out: list[MarketEvent | Gap]) -> None:
         if not out:

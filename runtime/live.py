@@ -20,7 +20,7 @@ from feeds.events import SECOND, Event, MarketEvent
 from feeds.files.merge import due
 from runtime.callbacks import describe
 from runtime.clock import Clock, VirtualClock
-from runtime.commands import CancelOrder, Command, Log, Stop, Submit, Train
+from runtime.commands import CancelOrder, Command, Log, Register, Stop, Submit, Train
 from runtime.control import signals
 from runtime.control.lag import Histogram, LagMonitor
 from runtime.control.logs import free_names
@@ -35,6 +35,9 @@ from runtime.training.slots import ModelSlot
 from runtime.training.updates import TrainingStatistics
 
 CLOSE_SECONDS = 2.0
+
+LOOK_AGAIN_SECONDS = 1.0
+"""How soon a clock that was set, or a machine that has slept, is noticed."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -276,13 +279,19 @@ class LiveRun:
             await anyio.lowlevel.checkpoint()
 
     async def _keep_time(self) -> None:
-        """Wake the dispatcher when a bar is due although no tick comes."""
+        """Wake the dispatcher when a bar or a schedule is due although no tick comes.
+
+        The clock is looked at again and again: it may be set, or the machine may sleep, and
+        neither shortens a wait.
+        """
         while True:
             wake = self.engine.next_wake()
-            left = None if wake is None else max(0, wake - self.clock.now()) / 1e9
-            with anyio.move_on_after(left) as due:
+            left = None if wake is None else max(0, wake - self.clock.now()) / SECOND
+            with anyio.move_on_after(left and min(left, LOOK_AGAIN_SECONDS)) as due:
                 await self._rearm.wait()
             if due.cancelled_caught:
+                if left and left > LOOK_AGAIN_SECONDS:
+                    continue
                 # The dispatcher rearms in any case: a clock that was set back is asked again.
                 self._is_due = True
                 self._wake.set()
@@ -358,6 +367,10 @@ class LiveRun:
                         if request.slot is not None:
                             self.models.adopt(request.slot)
                         self.training.submit(request, handle)
+                    case Register(request):
+                        if request.slot is not None:
+                            self.models.adopt(request.slot)
+                        self.training.register(request)
                     case Log(level, event, fields):
                         getattr(self.log, level)(event, **free_names(fields))
                     case Stop(reason, failed):

@@ -9,12 +9,17 @@ import functools
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from feeds.events import AssetClass, Bar, Status, Symbol
 from feeds.symbols import guess_class
 from runtime.errors import StrategyError
 from runtime.history import BarWindow, TickWindow
+from runtime.schedule.date_rules import DateRules
+from runtime.schedule.dates import DateRule
+from runtime.schedule.schedule import Schedule
+from runtime.schedule.time_rules import TimeRules
+from runtime.schedule.times import TimeRule
 from runtime.securities import Resolution, Security, canonical
 from runtime.slices import Slice
 from runtime.trading.orders import OrderEvent, OrderTicket, OrderType
@@ -55,6 +60,11 @@ class Context(Protocol):
     @property
     def training(self) -> TrainingControl:
         """The training seen from inside a job and from the loop."""
+        ...
+
+    @property
+    def schedule(self) -> Schedule:
+        """What is to be called when."""
         ...
 
     @property
@@ -115,8 +125,9 @@ class Context(Protocol):
         into: ModelSlot | None,
         name: str | None,
         options: JobOptions,
+        when: tuple[DateRule, TimeRule] | None = None,
     ) -> TrainingHandle:
-        """Queue a job."""
+        """Queue a job, now or at each time of two rules."""
         ...
 
     def log(self, level: str, message: str, fields: Mapping[str, object]) -> None:
@@ -179,6 +190,21 @@ class Strategy:
     def training(self) -> TrainingControl:
         """Inside a job: `cancelled` and `progress(fraction, text)`; anywhere: `is_on`."""
         return self._door.training
+
+    @property
+    def schedule(self) -> Schedule:
+        """`schedule.on(date_rule, time_rule, callback)` calls something short at its times."""
+        return self._door.schedule
+
+    @property
+    def date_rules(self) -> DateRules:
+        """The dates of a schedule: every_day, week_start, month_end and so on."""
+        return self._door.schedule.date_rules
+
+    @property
+    def time_rules(self) -> TimeRules:
+        """The times of a schedule: at, every, before_market_close and so on."""
+        return self._door.schedule.time_rules
 
     @property
     def is_warming_up(self) -> bool:
@@ -264,20 +290,51 @@ class Strategy:
         """Cancel open orders and close the position, of one symbol or of all."""
         return self._door.liquidate(None if symbol is None else Symbol(symbol), tag)
 
+    @overload
     def train(
         self,
         method: Callable[[], object],
+        /,
         *,
         into: ModelSlot | None = None,
         name: str | None = None,
         isolation: str | None = None,
         timeout: timedelta | None = None,
         retries: int = 0,
+    ) -> TrainingHandle: ...
+
+    @overload
+    def train(
+        self,
+        date_rule: DateRule,
+        time_rule: TimeRule,
+        method: Callable[[], object],
+        /,
+        *,
+        into: ModelSlot | None = None,
+        name: str | None = None,
+        isolation: str | None = None,
+        timeout: timedelta | None = None,
+        retries: int = 0,
+    ) -> TrainingHandle: ...
+
+    def train(
+        self,
+        *what: Any,
+        into: ModelSlot | None = None,
+        name: str | None = None,
+        isolation: str | None = None,
+        timeout: timedelta | None = None,
+        retries: int = 0,
     ) -> TrainingHandle:
-        """Queue a training job now: it runs in the pool under the quota, beside trading.
+        """Queue a training job: it runs in the pool under the quota, beside trading.
+
+        `train(method)` queues it now, `train(date_rule, time_rule, method)` at each of its times:
+        one that comes while the method is queued already is served by that run.
 
         Args:
-            method: called without arguments; what it returns is published `into` the slot.
+            what: a method, called without arguments; before it the two rules, if any. What it
+                returns is published `into` the slot.
             into: the slot that becomes ready with the result.
             name: how logs call it; the method's own name by default.
             isolation: how it is run, "thread" or "process"; by default as the settings say.
@@ -287,7 +344,18 @@ class Strategy:
         Raises:
             StrategyError: no such isolation, or an option out of its range.
         """
-        return self._door.train(method, into, name, job_options(isolation, timeout, retries))
+        options = job_options(isolation, timeout, retries)
+        match what:
+            case (method,):
+                return self._door.train(method, into, name, options)
+            case (date_rule, time_rule, method):
+                return self._door.train(method, into, name, options, (date_rule, time_rule))
+            case _:
+                raise StrategyError(
+                    f"train was given {len(what)} things: a method, or a date rule, a time rule "
+                    "and a method are needed",
+                    "",
+                )
 
     def log(self, message: object, /, **fields: object) -> None:
         """Write an info line; fields become keys of the JSON line."""

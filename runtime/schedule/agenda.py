@@ -110,10 +110,13 @@ class Agenda:
             heapq.heappop(self._due)
         return self._due[0][0] if self._due else None
 
-    def take(self, now: int) -> Firing | None:
-        """Return the next entry that is due at `now` or before and move it on, or None."""
+    def take(self, now: int, until: int | None = None) -> Firing | None:
+        """Return the next entry that is due at `now` (or already at `until`), or None.
+
+        Its next moment is after `now`.
+        """
         wake = self.next_wake()
-        if wake is None or wake > now:
+        if wake is None or wake > (now if until is None else until):
             return None
         due, number, event = heapq.heappop(self._due)
         self._place(event, now, number)

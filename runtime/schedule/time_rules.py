@@ -165,9 +165,11 @@ class TimeRules:
         self, word: str, given: str | float | None, minutes: float, extended: bool
     ) -> TimeRule:
         """Make a rule of a market's hours; the symbol may be left out before the minutes."""
-        symbol = given if isinstance(given, str) else None
+        symbol: str | None = None
         if isinstance(given, int | float):
             minutes, extended = given, bool(minutes) or extended
+        else:
+            symbol = given
         if not _is_number(minutes):
             raise StrategyError(f"time_rules.{word}: {minutes!r} is not a number of minutes", "")
         before, at_open = word.startswith("before"), word.endswith("open")

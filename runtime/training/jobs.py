@@ -5,13 +5,14 @@ loop; the strategy author holds a TrainingHandle, which only looks.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType
 
 import msgspec
 
 from runtime.errors import IllegalTransition, StrategyError
+from runtime.schedule.agenda import ScheduledEvent
 from runtime.training.readiness import Readiness, ReadinessCause
 from runtime.training.slots import ModelSlot
 
@@ -194,6 +195,8 @@ class TrainingHandle:
         self._job = Job(request)
         self._cancel: Callable[[], None] | None = None
         self.wants_cancel = False
+        self.scheduled: ScheduledEvent | None = None
+        """What queues the job at each of its times; None for one that was asked for at once."""
         self.readiness = Readiness() if request.slot is None else request.slot.readiness
         """Of the slot; of this request alone where there is none."""
 
@@ -233,9 +236,19 @@ class TrainingHandle:
         """Tokens the job has taken from the bucket."""
         return self._job.spent_minutes
 
+    @property
+    def next_due(self) -> datetime | None:
+        """When the job is queued next, in UTC; None where it is not scheduled, or no more."""
+        return None if self.scheduled is None else self.scheduled.next_due
+
     def cancel(self) -> None:
-        """Take the job out of the queue, or ask it to stop and discard its result."""
+        """Take the job out of the queue, or ask it to stop and discard its result.
+
+        A schedule ends with it.
+        """
         self.wants_cancel = True
+        if self.scheduled is not None:
+            self.scheduled.cancel()
         if self._cancel is not None:
             self._cancel()
 

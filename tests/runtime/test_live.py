@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from feeds.base import Deliver, Subscription
 from feeds.events import SECOND, Event, Quote, Trade
-from runtime import ModelSlot, Resolution
+from runtime import ModelSlot, Resolution, Slice
 from runtime.clock import Clock, SystemClock, VirtualClock
 from runtime.control.heartbeat import check_heartbeat
 from runtime.live import LiveRun
 from runtime.settings import EngineSettings, Settings, load_settings
 from runtime.testing import ScriptedFeed, run_on_events, scripted_run
+from tests.runtime.schedule.kit import utc
 from tests.stories.market import (
     SPY,
     Endless,
@@ -133,6 +135,108 @@ async def test_a_clock_that_is_set_back_does_not_leave_a_bar_open() -> None:
     with anyio.fail_after(10):
         outcome = await run.run()
     assert outcome.reason == "a bar came"
+
+
+class Wall(SystemClock):
+    """A wall clock that somebody sets, as "2024-01-02 12:00" UTC."""
+
+    def __init__(self, text: str) -> None:
+        self.reads = 0
+        self.set(text)
+
+    def set(self, text: str) -> None:
+        self.shown = utc(text)
+
+    def now(self) -> int:
+        self.reads += 1
+        return self.shown
+
+    async def looked_at(self) -> None:
+        """Return when it was read a few times more."""
+        reads = self.reads
+        while self.reads < reads + 5:  # nobody tells us: it is only read
+            await anyio.lowlevel.checkpoint()
+
+
+class Silence(ScriptedFeed):
+    """Delivers nothing, ever."""
+
+    def __init__(self) -> None:
+        super().__init__([], lockstep=False)
+
+    async def run(self, subscriptions: Sequence[Subscription], deliver: Deliver) -> None:
+        del subscriptions, deliver
+        await anyio.sleep_forever()
+
+
+async def test_a_schedule_fires_by_the_clock_without_a_tick_however_the_clock_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It jumps over the moment: once, late. It goes back: not again. It sleeps for days: once."""
+    monkeypatch.setattr("runtime.live.LOOK_AGAIN_SECONDS", 0.001)
+    clock, fired = Wall("2024-01-02 11:00"), anyio.Event()
+    times: list[str] = []
+
+    def noon() -> None:
+        times.append(f"{strategy.time:%m-%d %H:%M}")
+        fired.set()
+
+    def begin(strategy: Recorder) -> None:
+        strategy.set_time_zone("UTC")
+        strategy.schedule.on(
+            strategy.date_rules.every_day(), strategy.time_rules.at(12, 0), noon, name="noon"
+        )
+
+    async def somebody() -> None:
+        nonlocal fired
+        await clock.looked_at()
+        assert times == []
+        clock.set("2024-01-02 12:30")
+        await fired.wait()
+        for text in ("2024-01-02 11:30", "2024-01-02 12:00", "2024-01-02 13:00"):
+            clock.set(text)
+            await clock.looked_at()
+        assert times == ["01-02 12:30"]
+        fired = anyio.Event()
+        clock.set("2024-01-09 12:00")
+        await fired.wait()
+        await clock.looked_at()
+        run.stop("enough")
+
+    log, lines = listening()
+    strategy = Recorder(begin=begin)
+    run = scripted_run(strategy, Silence(), clock, log=log)
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(somebody)
+            await run.run()
+    assert times == ["01-02 12:30", "01-09 12:00"]
+    late = [line for line in lines if line["event"] == "schedule late"]
+    assert [(line["level"], line["name"], line["late_s"]) for line in late] == [
+        ("warning", "noon", 1800.0),
+        ("warning", "noon", 6 * 86_400.0),
+    ]
+
+
+async def test_a_job_does_not_hold_up_the_warm_up(release: threading.Event) -> None:
+    def begin(strategy: Recorder) -> None:
+        strategy.set_warm_up(3)
+        strategy.train(release.wait)
+
+    def act(strategy: Recorder, _: Slice) -> None:
+        if not strategy.is_warming_up:
+            strategy.quit("warm")
+
+    strategy = Recorder(begin=begin, act=act)
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            run = live(strategy)
+            tasks.start_soon(run.run)
+            while "on_warmup_finished" not in strategy.calls:  # it tells nobody
+                await anyio.lowlevel.checkpoint()
+            assert len(run.training.statistics().running) == 1
+            release.set()
+    assert strategy.calls[-1] == "on_end_of_algorithm"
 
 
 # ---- training beside trading -----------------------------------------------------------------

@@ -305,7 +305,7 @@ async def test_a_coroutine_cannot_be_trained_and_says_so() -> None:
 
 
 async def test_what_is_no_method_cannot_be_trained() -> None:
-    strategy = Recorder(act=once(lambda s: s.train(3)))  # type: ignore[arg-type]  # the mistake
+    strategy = Recorder(act=once(lambda s: s.train(3)))  # type: ignore[call-overload]  # the mistake
     outcome = await run_on_events(strategy, moments(trade(1)))
     assert "train(3): a method without arguments is needed" in str(outcome.failure)
 
