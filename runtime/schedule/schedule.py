@@ -1,12 +1,12 @@
 """`self.schedule` of a strategy: its rules, its agenda, and the hours of its symbols."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from datetime import tzinfo
 
 from feeds.errors import ConfigError
 from feeds.events import AssetClass, Symbol
 from feeds.symbols import guess_class, split_pair
+from runtime.callbacks import require_plain
 from runtime.errors import StrategyError
 from runtime.schedule.agenda import Agenda, ScheduledEvent, next_due
 from runtime.schedule.calendars import Market, market_of
@@ -59,10 +59,9 @@ class Schedule:
             StrategyError: what is given is no date rule, no time rule or no plain function.
         """
         check_rules("schedule.on", date_rule, time_rule)
-        if not _is_plain(callback):
-            raise StrategyError(
-                f"schedule.on: {callback!r} is no plain function or method without arguments", ""
-            )
+        if not callable(callback):
+            raise StrategyError(f"schedule.on: {callback!r} is no function without arguments", "")
+        require_plain("schedule.on", getattr(callback, "__name__", "callback"), callback)
         event = ScheduledEvent(
             name or f"{date_rule.name}: {time_rule.name}",
             lambda after: next_due(date_rule, time_rule, after),
@@ -110,7 +109,3 @@ def check_rules(asked: str, date_rule: object, time_rule: object) -> None:
         raise StrategyError(f"{asked}: {date_rule!r} is no date rule: take one of date_rules", "")
     if not hasattr(time_rule, "reach"):
         raise StrategyError(f"{asked}: {time_rule!r} is no time rule: take one of time_rules", "")
-
-
-def _is_plain(given: object) -> bool:
-    return callable(given) and not inspect.iscoroutinefunction(given)

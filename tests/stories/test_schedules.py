@@ -275,7 +275,11 @@ async def mistaken() -> None:
         ),
         (
             lambda s: s.schedule.on(s.date_rules.every_day(), s.time_rules.noon, mistaken),
-            "is no plain function or method without arguments",
+            "schedule.on.mistaken is a coroutine or has a yield in it",
+        ),
+        (
+            lambda s: s.schedule.on(s.date_rules.every_day(), s.time_rules.noon, 5),
+            "schedule.on: 5 is no function without arguments",
         ),
         (
             lambda s: s.train(s.date_rules.every_day(), s.time_rules.noon),
