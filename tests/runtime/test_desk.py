@@ -347,10 +347,11 @@ def test_a_report_on_an_unknown_order_is_logged_and_changes_nothing() -> None:
     assert target.order_events == []
 
 
-def test_a_log_field_named_event_does_not_hide_the_message() -> None:
+def test_a_log_field_may_be_named_event() -> None:
+    """Whoever writes the line keeps it apart from the message."""
     target = desk()
     target.log("info", "said", {"event": "x"})
-    assert target.commands == [Log("info", "said", {"event_": "x"})]
+    assert target.commands == [Log("info", "said", {"event": "x"})]
 
 
 # ---- through the whole engine ----------------------------------------------------------------
