@@ -157,7 +157,8 @@ class Continuity:
         missing: int | None = None,
         first: int | None = None,
     ) -> Gap:
-        gap = Gap(point.symbol, stream.time, point.time, point.received, reason, missing, first)
-        stream.last, stream.time = point.number, max(stream.time, point.time)
+        end = max(stream.time, point.time)  # a venue's clock may run back
+        gap = Gap(point.symbol, stream.time, end, point.received, reason, missing, first)
+        stream.last, stream.time = point.number, end
         self.gaps += 1
         return gap

@@ -98,7 +98,6 @@ class BinanceProtocol(VenueCore):
             self._names.ask(symbol)
         self._books = Books(market.name, None, self._ask_snapshot)
         self._diffs = Diffs()
-        self._next_id = 1
         self._read: dict[str, Callable[[Payload, int], list[Event]]] = {
             "trade": self._on_trade,
             "aggTrade": self._on_aggregate,
@@ -111,6 +110,7 @@ class BinanceProtocol(VenueCore):
 
     def _forget(self) -> None:
         self._is_connected = False
+        self._next_id = 1
         self._unanswered: dict[int, list[Symbol]] = {}
         self._unlisted: dict[Symbol, None] = {}  # acknowledged, and the list is being waited for
         self._list_due: int | None = None

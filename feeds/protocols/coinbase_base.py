@@ -24,7 +24,9 @@ Number = str | float
 Levels = list[tuple[Decimal, Decimal]]
 # "sell" is the resting order's side: who came and took it was a buyer.
 TAKER = {"sell": Aggressor.BUYER, "buy": Aggressor.SELLER}
-_PRODUCT = re.compile(r"[A-Z0-9]+-[A-Z0-9]+")
+_PRODUCT = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{1,20}")  # bounded, as its text may be megabytes
+WORDS_READ = 10_000
+"""Characters of an error that are searched for products."""
 
 
 class CoinbaseCore(VenueCore):
@@ -102,7 +104,7 @@ class CoinbaseCore(VenueCore):
     def failed(self, words: str) -> list[Event]:
         """Take an error in the venue's words."""
         self._unanswered -= 1
-        named = set(_PRODUCT.findall(words.upper()))
+        named = set(_PRODUCT.findall(words[:WORDS_READ].upper()))
         asked = self._asked()
         if not named and asked:
             self.fault = f"the venue said {words[:EXCERPT_CHARS]}"

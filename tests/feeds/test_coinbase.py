@@ -263,6 +263,14 @@ def test_error_that_names_no_symbol_renews_the_connection() -> None:
     assert protocol.is_live
 
 
+def test_endless_error_is_read_at_once() -> None:
+    """Searching it must not take a time that grows with the square of its length."""
+    protocol = connected(BTC)
+    receive({"type": "error", "message": "A" * 1_000_000}, protocol)
+    assert protocol.fault is not None
+    assert len(protocol.fault) < 300
+
+
 def test_symbols_come_and_go_while_connected() -> None:
     protocol = connected(BTC)
     answer(protocol, "BTC-USD")

@@ -67,6 +67,15 @@ def test_gap_names_symbol_times_and_count() -> None:
     assert continuity.gaps == 1
 
 
+def test_gap_never_ends_before_it_starts() -> None:
+    """A venue's clock may run back over a jump in its numbers."""
+    continuity = Continuity()
+    continuity.admit(A, 10, 500, 500)
+    gap = continuity.admit(A, 13, 400, 600).gap
+    assert gap is not None
+    assert (gap.start, gap.end, gap.missing) == (500, 500, 2)
+
+
 def test_venue_that_counts_from_one_again_is_followed() -> None:
     """A lower number at a later time is no duplicate, which would repeat its time, too."""
     continuity = Continuity()
