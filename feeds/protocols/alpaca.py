@@ -5,18 +5,13 @@ symbol missing from the venue's answer. Whatever the venue sends becomes an even
 recorded refusal, never an exception. There are no sequence numbers: gaps show only as outages.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from enum import StrEnum
 from functools import partial
-from struct import Struct as Packing
-from sys import float_info
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Any
 
 import msgspec
-from msgspec import Meta, Raw, Struct
-from msgspec.msgpack import Ext
+from msgspec import Raw
 
 from feeds.base import Subscription
 from feeds.continuity import Continuity
@@ -33,6 +28,22 @@ from feeds.events import (
     Quote,
     Symbol,
     Trade,
+)
+from feeds.protocols.alpaca_wire import (
+    IGNORED,
+    JSON_ITEM,
+    KNOWN,
+    PACK_ITEM,
+    UNREADABLE,
+    BarItem,
+    Error,
+    QuoteItem,
+    Subscribed,
+    Success,
+    Tagged,
+    TradeItem,
+    parse_rfc3339,
+    parse_timestamp,
 )
 from feeds.protocols.base import Limits, Options, Rate, SymbolState, VenueCore, VenueSpec
 
@@ -52,7 +63,6 @@ OF_THE_REQUEST = {400, 405, 409, 410}
 
 CHANNELS = ("trades", "quotes", "bars")
 SYMBOLS_A_MESSAGE = 300  # the venue cuts requests over 16 KiB
-LATEST = 2**63  # times must fit an int64 of ns, as arrays downstream do
 UNKNOWN = Aggressor.UNKNOWN
 AGGRESSORS = {"B": Aggressor.BUYER, "S": Aggressor.SELLER}
 KINDS_COUNTED = 64  # a venue gone mad must not grow the table of ignored kinds without end
@@ -72,178 +82,6 @@ class Stage(StrEnum):
     AUTHENTICATING = "authenticating"
     SUBSCRIBING = "subscribing"
     LIVE = "live"
-
-
-# --- what is on the wire; Time is str in JSON and Ext in msgpack -------------------------------
-
-Time = TypeVar("Time")
-Price = Annotated[float, Meta(gt=0, le=float_info.max)]
-Amount = Annotated[float, Meta(ge=0, le=float_info.max)]
-
-
-class _Trade(Struct, Generic[Time], tag="t", tag_field="T", gc=False):
-    S: str
-    p: Price
-    s: Amount
-    t: Time
-    i: int | str = ""
-    tks: str = ""
-
-
-class _Quote(Struct, Generic[Time], tag="q", tag_field="T", gc=False, rename={"ask": "as"}):
-    S: str
-    bp: Amount  # zero where nobody bids
-    bs: Amount
-    ap: Amount
-    ask: Amount
-    t: Time
-
-
-class _Bar(Struct, Generic[Time], tag="b", tag_field="T", gc=False):
-    S: str
-    o: Price
-    h: Price
-    l: Price  # noqa: E741 - the wire's name
-    c: Price
-    v: Amount
-    t: Time
-
-
-class _Success(Struct, tag="success", tag_field="T"):
-    msg: str
-
-
-class _Error(Struct, tag="error", tag_field="T"):
-    code: int
-    msg: str = ""
-
-
-class _Subscribed(Struct, tag="subscription", tag_field="T"):
-    trades: list[str] = []
-    quotes: list[str] = []
-    bars: list[str] = []
-
-
-class _UpdatedBar(Struct, tag="u", tag_field="T"):
-    pass
-
-
-class _DailyBar(Struct, tag="d", tag_field="T"):
-    pass
-
-
-class _Correction(Struct, tag="c", tag_field="T"):
-    pass
-
-
-class _Cancelled(Struct, tag="x", tag_field="T"):
-    pass
-
-
-class _TradingStatus(Struct, tag="s", tag_field="T"):
-    pass
-
-
-class _Band(Struct, tag="l", tag_field="T"):
-    pass
-
-
-class _OrderBook(Struct, tag="o", tag_field="T"):
-    pass
-
-
-class _Tagged(Struct):
-    T: str
-
-
-_Plain = (
-    _Success
-    | _Error
-    | _Subscribed
-    | _UpdatedBar
-    | _DailyBar
-    | _Correction
-    | _Cancelled
-    | _TradingStatus
-    | _Band
-    | _OrderBook
-)
-_IGNORED: dict[type, str] = {
-    _UpdatedBar: "updated bar",
-    _DailyBar: "daily bar",
-    _Correction: "trade correction",
-    _Cancelled: "trade cancel",
-    _TradingStatus: "trading status",
-    _Band: "limit band",
-    _OrderBook: "order book",
-}
-_KNOWN = {"t", "q", "b", "success", "error", "subscription"}
-_JSON_ITEM = _Trade[str] | _Quote[str] | _Bar[str] | _Plain
-_PACK_ITEM = _Trade[Ext] | _Quote[Ext] | _Bar[Ext] | _Plain
-_UNREADABLE = (ValueError, RecursionError, OverflowError)  # msgspec's and ours, all of them
-
-
-# --- times ------------------------------------------------------------------------------------
-
-_RFC3339 = re.compile(
-    r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
-)
-_seconds: dict[str, int] = {}  # "2021-02-22T15:51:44." -> ns; neighbours share their second
-
-
-def parse_rfc3339(text: str) -> int:
-    """Return the ns since the epoch of RFC 3339 text with up to nine decimals.
-
-    Raises:
-        ValueError: it is something else, or outside of 1970 to 2262.
-    """
-    start, decimals = _seconds.get(text[:20]), text[20:29]
-    if start is not None and len(text) == 30 and decimals.isdecimal() and text[29] == "Z":
-        return start + int(decimals)
-    match = _RFC3339.fullmatch(text)
-    if match is None:
-        raise ValueError("its time is not RFC 3339")
-    prefix, decimals, zone = match.groups()
-    try:
-        moment = datetime.fromisoformat(prefix + zone.upper().replace("Z", "+00:00"))
-    except ValueError as error:
-        raise ValueError(f"its time is not RFC 3339: {error}") from None
-    start = int(moment.timestamp())
-    if not 0 <= start < LATEST // SECOND:
-        raise ValueError("its time is not between 1970 and 2262")
-    if zone == "Z":
-        if len(_seconds) >= 4096:
-            _seconds.clear()
-        _seconds[prefix + "."] = start * SECOND
-    return start * SECOND + int((decimals or "").ljust(9, "0"))
-
-
-_halves = Packing(">II").unpack
-
-
-def parse_timestamp(ext: Ext) -> int:
-    """Return the ns since the epoch of a msgpack Timestamp, in any of its three lengths.
-
-    Raises:
-        ValueError: it is something else, or outside of 1970 to 2262.
-    """
-    data: Any = ext.data
-    time: int = -1
-    if ext.code == -1 and len(data) == 8:
-        high: int
-        low: int
-        high, low = _halves(data)  # 30 bits of ns, 34 bits of seconds
-        if not high & 3:  # before 2106: in range without a look
-            return low * SECOND + (high >> 2)
-        time = ((high & 3) << 32 | low) * SECOND + (high >> 2)
-    elif ext.code == -1 and len(data) == 4:
-        time = int.from_bytes(data, "big") * SECOND
-    elif ext.code == -1 and len(data) == 12:
-        time = int.from_bytes(data[4:], "big", signed=True) * SECOND
-        time += int.from_bytes(data[:4], "big")
-    if 0 <= time < LATEST:
-        return time
-    raise ValueError("its time is no msgpack Timestamp between 1970 and 2262")
 
 
 class AlpacaDecoder(VenueCore):
@@ -276,17 +114,17 @@ class AlpacaDecoder(VenueCore):
         self._time: Any
         self._tag: Any
         if codec is Codec.JSON:
-            self._frame = msgspec.json.Decoder(list[_JSON_ITEM])
+            self._frame = msgspec.json.Decoder(list[JSON_ITEM])
             self._raws = msgspec.json.Decoder(list[Raw])
-            self._item = msgspec.json.Decoder(_JSON_ITEM, strict=False)
-            self._tag = msgspec.json.Decoder(_Tagged).decode
+            self._item = msgspec.json.Decoder(JSON_ITEM, strict=False)
+            self._tag = msgspec.json.Decoder(Tagged).decode
             self._encode = msgspec.json.encode
             self._time = parse_rfc3339
         else:
-            self._frame = msgspec.msgpack.Decoder(list[_PACK_ITEM])
+            self._frame = msgspec.msgpack.Decoder(list[PACK_ITEM])
             self._raws = msgspec.msgpack.Decoder(list[Raw])
-            self._item = msgspec.msgpack.Decoder(_PACK_ITEM, strict=False)
-            self._tag = msgspec.msgpack.Decoder(_Tagged).decode
+            self._item = msgspec.msgpack.Decoder(PACK_ITEM, strict=False)
+            self._tag = msgspec.msgpack.Decoder(Tagged).decode
             self._encode = msgspec.msgpack.encode
             self._time = parse_timestamp
         if codec is Codec.MSGPACK:
@@ -331,7 +169,7 @@ class AlpacaDecoder(VenueCore):
         """Take one frame; return its events in the venue's order."""
         try:
             items = self._frame.decode(data)
-        except (TypeError, *_UNREADABLE):  # TypeError: text where msgpack was asked for
+        except (TypeError, *UNREADABLE):  # TypeError: text where msgpack was asked for
             frame = data if isinstance(data, bytes) else data.encode(errors="replace")
             return self._receive_one_by_one(frame, received)
         return self._convert(items, received)
@@ -342,53 +180,53 @@ class AlpacaDecoder(VenueCore):
         for item in items:
             kind = type(item)
             try:
-                if kind is _Quote and item.bp and item.ap:
+                if kind is QuoteItem and item.bp and item.ap:
                     symbol, at = names[item.S], time(item.t)
                     add(Quote(symbol, at, received, item.bp, item.bs, item.ap, item.ask))
-                elif kind is _Trade:
+                elif kind is TradeItem:
                     symbol, at, by = names[item.S], time(item.t), side(item.tks, UNKNOWN)
                     add(Trade(symbol, at, received, item.p, item.s, str(item.i), by))
                 else:
                     self._take_rare(item, events, received)
             except KeyError:
                 self._ignore("symbol not asked for")
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 events.append(self._malformed(str(error), repr(item), received))
         return events
 
     def _take_rare(self, item: Any, events: list[Event], received: int) -> None:
         """All but plain trades and quotes; what it raises is caught by the caller."""
         match item:
-            case _Bar():
+            case BarItem():
                 prices = item.o, item.h, item.l, item.c
                 symbol, time = self._names[item.S], self._time(item.t)
                 events.append(Bar(symbol, time, received, MINUTE, *prices, item.v))
-            case _Quote():
+            case QuoteItem():
                 if (item.bp == 0 and item.bs) or (item.ap == 0 and item.ask):
                     raise ValueError("a price is zero and its size is not")
                 self._ignore("one-sided quote")
-            case _Success():
+            case Success():
                 self._greeted(item.msg)
-            case _Subscribed():
+            case Subscribed():
                 self._subscribed(item)
-            case _Error():
+            case Error():
                 self._failed(item)
             case _:
-                self._ignore(_IGNORED[type(item)])
+                self._ignore(IGNORED[type(item)])
 
     def _receive_one_by_one(self, data: bytes, received: int) -> list[Event]:
         """Save what can be read of a frame with something unreadable or unknown in it."""
         try:
             raws = self._raws.decode(data)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             return [self._malformed(f"not an array of objects: {error}", data, received)]
         events: list[Event] = []
         for raw in raws:
             try:
                 item = self._item.decode(raw)
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 kind = self._kind_of(raw)
-                if kind is None or kind in _KNOWN:
+                if kind is None or kind in KNOWN:
                     events.append(self._malformed(str(error), bytes(raw), received))
                 else:
                     self._ignore(f"unknown type {self._clean(kind)[:32]}")
@@ -399,7 +237,7 @@ class AlpacaDecoder(VenueCore):
     def _kind_of(self, raw: Raw) -> str | None:
         try:
             return str(self._tag(raw).T)
-        except _UNREADABLE:
+        except UNREADABLE:
             return None
 
     # --- login ---------------------------------------------------------------------------------
@@ -424,7 +262,7 @@ class AlpacaDecoder(VenueCore):
             self._send({"action": action, **dict.fromkeys(CHANNELS, part)})
             self._unconfirmed += 1
 
-    def _subscribed(self, answer: _Subscribed) -> None:
+    def _subscribed(self, answer: Subscribed) -> None:
         if not self._unconfirmed:
             return self._ignore("subscription out of turn")
         self._unconfirmed -= 1
@@ -447,7 +285,7 @@ class AlpacaDecoder(VenueCore):
                 self.symbols[symbol] = SymbolState.ACTIVE
         return None
 
-    def _failed(self, error: _Error) -> None:
+    def _failed(self, error: Error) -> None:
         words = f"{error.code} {self._clean(error.msg)[:EXCERPT_CHARS]}"
         asked = [name for name, state in self.symbols.items() if state is SymbolState.ASKED]
         if asked and self.stage is Stage.LIVE and error.code in OF_THE_REQUEST:

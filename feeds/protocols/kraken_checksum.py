@@ -23,16 +23,21 @@ class Checksum:
     def of(self, book: Book) -> int:
         """Return the checksum of a book."""
         texts = self._texts
-        if len(texts) > _REMEMBERED:
-            texts.clear()
-        parts = []
-        for level in (*book.asks(TOP), *book.bids(TOP)):
-            known = texts.get(id(level))
-            if known is None:
-                known = texts[id(level)] = level, f"{_digits(level[0])}{_digits(level[1])}"
-            parts.append(known[1])
+        levels = book.asks(TOP) + book.bids(TOP)
+        try:
+            parts = [texts[id(level)][1] for level in levels]
+        except KeyError:
+            if len(texts) > _REMEMBERED:
+                texts.clear()
+            for level in levels:
+                if id(level) not in texts:
+                    texts[id(level)] = level, _digits(level[0]) + _digits(level[1])
+            parts = [texts[id(level)][1] for level in levels]
         return crc32("".join(parts).encode())
 
 
 def _digits(number: Decimal) -> str:
-    return f"{number:f}".replace(".", "").lstrip("0")
+    text = str(number)
+    if "E" in text:  # a tiny one
+        text = f"{number:f}"
+    return text.replace(".", "").lstrip("0")

@@ -31,9 +31,8 @@ from feeds.protocols.alpaca import (
     SYMBOLS_A_MESSAGE,
     AlpacaDecoder,
     Codec,
-    parse_rfc3339,
-    parse_timestamp,
 )
+from feeds.protocols.alpaca_wire import parse_rfc3339, parse_timestamp
 from feeds.protocols.base import Options, SymbolState, VenueSpec
 
 BTC, ETH = Symbol("BTC/USD"), Symbol("ETH/USD")

@@ -246,6 +246,14 @@ def test_every_digit_of_the_text_counts(changed: str) -> None:
     assert "checksum" in gap.reason
 
 
+def test_a_tiny_size_is_its_digits() -> None:
+    """Written with an exponent it would have others."""
+    protocol = KrakenProtocol()
+    bids = BIDS.replace("0.10000000 ", "0.00000001 ", 1)
+    take(protocol, book("snapshot", "BTC/USD", bids, ASKS, slow_checksum(bids, ASKS)))
+    assert protocol.checks == 1
+
+
 def test_a_wrong_checksum_ends_belief_and_asks_anew() -> None:
     protocol = connected(ALGO, book=True)
     sent(protocol)

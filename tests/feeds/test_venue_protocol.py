@@ -25,6 +25,7 @@ from feeds.events import (
 )
 from feeds.protocols import alpaca
 from feeds.protocols.alpaca import AlpacaDecoder
+from feeds.protocols.alpaca_wire import parse_rfc3339
 from feeds.venue.protocol import (
     ENDING,
     ERRORS,
@@ -349,7 +350,7 @@ def test_trade_ids_arrive_as_they_were(identity: str) -> None:
 
 @given(st.integers(0, 2**33 * SECOND))
 def test_times_are_exact_to_the_nanosecond(time: int) -> None:
-    assert alpaca.parse_rfc3339(rfc3339(time)) == time
+    assert parse_rfc3339(rfc3339(time)) == time
     packed = timestamp(time)
     assert isinstance(packed, Ext)
     seconds, rest = divmod(time, SECOND)
