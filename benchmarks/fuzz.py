@@ -35,10 +35,12 @@ STATUSES = [200, 200, 200, 200, 0, 404, 429, 500]
 NUMBERED = {
     "binance": [r'(?<="a":)\d+'],
     "binance-futures": [r'(?<="a":)\d+'],
+    "bybit": [r'(?<="i":")\d+'],
     "bitstamp": [r'(?<="id":)\d+'],
     "coinbase": [r'(?<="trade_id":)\d+'],
     "coinbase-advanced": [r'(?<="sequence_num":)\d+', r'(?<="trade_id":")\d+'],
     "kraken": [r'(?<="trade_id":)\d+'],
+    "okx": [r'(?<="tradeId":")\d+'],
 }
 
 
