@@ -218,6 +218,7 @@ def build_run(
         time_zone=settings.time_zone,
         history=settings.engine.history,
         isolations=(settings.training.isolation, *training.isolations),
+        train_when=settings.training.when,
     )
     return LiveRun(
         engine=Engine(strategy, desk),

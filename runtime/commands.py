@@ -32,6 +32,12 @@ class Register(msgspec.Struct, frozen=True):
     request: JobRequest
 
 
+class HoldTraining(msgspec.Struct, frozen=True):
+    """Let training wait, because a market is open, or go on."""
+
+    held: bool
+
+
 class Log(msgspec.Struct, frozen=True):
     """Write one line; `level` is debug, info, warning or error. Fields may have any name."""
 
@@ -47,4 +53,4 @@ class Stop(msgspec.Struct, frozen=True):
     failed: bool = False
 
 
-Command = Submit | CancelOrder | Train | Register | Log | Stop
+Command = Submit | CancelOrder | Train | Register | HoldTraining | Log | Stop

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
+from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -15,13 +16,15 @@ import msgspec
 from feeds.base import Subscription
 from feeds.events import AssetClass, Bar, Symbol
 from runtime.callbacks import require_plain
-from runtime.commands import CancelOrder, Command, Log, Register, Stop, Submit, Train
+from runtime.commands import CancelOrder, Command, HoldTraining, Log, Register, Stop, Submit, Train
 from runtime.errors import StrategyError
 from runtime.history import BarWindow, TickWindow
 from runtime.lines import SymbolLine
+from runtime.schedule.agenda import ScheduledEvent
 from runtime.schedule.dates import DateRule
 from runtime.schedule.schedule import Schedule, check_rules
 from runtime.schedule.times import TimeRule
+from runtime.schedule.training_hours import TrainingHours
 from runtime.securities import Resolution, Security
 from runtime.trading.orders import (
     ClientOrderId,
@@ -63,6 +66,7 @@ class Desk:
         time_zone: str,
         history: int,
         isolations: Sequence[str] = ("thread",),
+        train_when: Literal["always", "closed"] = "always",
     ) -> None:
         self.now_ns = 0
         self.portfolio = portfolio
@@ -90,6 +94,7 @@ class Desk:
         self._gate = gate
         self._history = history
         self._isolations = isolations  # the first is the run's own
+        self._train_when = train_when
         self._numbers = itertools.count(1)
         self._jobs = itertools.count(1)
         self._open: dict[ClientOrderId, TrackedOrder] = {}
@@ -300,6 +305,26 @@ class Desk:
         handle.scheduled = self.schedule.on(*when, queue)
         self.commands.append(Register(request))
         return handle
+
+    def keep_training_hours(self) -> None:
+        """After initialize: where training is for closed markets, follow those of the symbols."""
+        if self._train_when == "always":
+            return
+        hours = TrainingHours(self.schedule.markets())
+        if hours.always_open:
+            names = ", ".join(hours.always_open)
+            text = f'training.when is "closed", but {names} never closes: it is not waited for'
+            self.log("warning", text, {})
+
+        def look() -> None:
+            held = hours.must_wait(self.now_ns)
+            self.commands.append(HoldTraining(held))
+            self.log("info", "training waits for the close" if held else "training may run", {})
+
+        # It leads: what is due at the open must find training held, and at the close let go.
+        self.schedule.agenda.lead(ScheduledEvent("training hours", hours.next_look, look))
+        if self.now_ns and hours.must_wait(self.now_ns):  # before what initialize asked to train
+            self.commands.insert(0, HoldTraining(True))
 
     def know(self, slot: ModelSlot) -> None:
         """Take note of a slot of the strategy.

@@ -115,6 +115,7 @@ class Engine:
                 "or add_security",
                 "initialize",
             )
+        self.desk.keep_training_hours()
         if self.desk.now_ns:  # a tape tells the time with its first data
             self.desk.schedule.agenda.begin(self.desk.now_ns)
         self._tell_orders()

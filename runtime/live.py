@@ -20,7 +20,7 @@ from feeds.events import SECOND, Event, MarketEvent
 from feeds.files.merge import due
 from runtime.callbacks import describe
 from runtime.clock import Clock, VirtualClock
-from runtime.commands import CancelOrder, Command, Log, Register, Stop, Submit, Train
+from runtime.commands import CancelOrder, Command, HoldTraining, Log, Register, Stop, Submit, Train
 from runtime.control import signals
 from runtime.control.lag import Histogram, LagMonitor
 from runtime.control.logs import free_names
@@ -371,6 +371,9 @@ class LiveRun:
                         if request.slot is not None:
                             self.models.adopt(request.slot)
                         self.training.register(request)
+                    case HoldTraining(held):
+                        self._trained = True
+                        self.training.hold(held)
                     case Log(level, event, fields):
                         getattr(self.log, level)(event, **free_names(fields))
                     case Stop(reason, failed):

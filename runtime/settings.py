@@ -62,7 +62,8 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     `preset` gives capacity, refill and interval by name; each may be given by itself. `policy` says
     what happens to a job that is refused a minute: it is cancelled, or the run stops (LEAN's way).
-    `isolation` says how jobs are run that don't say it themselves.
+    `isolation` says how jobs are run that don't say it themselves, `when` at what times: always, or
+    while the markets of the strategy's symbols are closed.
     """
 
     enabled: bool = True
@@ -76,6 +77,7 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     workers: int = 1
     timeout_minutes: float | None = None
     isolation: Literal["thread", "process"] = "thread"
+    when: Literal["always", "closed"] = "always"
 
     def bucket(self) -> tuple[int, int, int]:
         """Return capacity (minutes), refill amount (minutes) and interval (ns)."""

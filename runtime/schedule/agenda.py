@@ -97,6 +97,12 @@ class Agenda:
         else:
             self._place(event, now - 1, next(self._numbers))
 
+    def lead(self, event: ScheduledEvent) -> None:
+        """Take an entry that fires before all others of its moment; before time has begun."""
+        if self._waiting is None:
+            raise RuntimeError(f"{event!r} cannot lead: time has begun")
+        self._waiting.insert(0, event)
+
     def begin(self, now: int) -> None:
         """Say that time has begun; only the first call counts."""
         if self._waiting is not None:

@@ -170,16 +170,17 @@ class TrainingManager:
         text, left = "", self._report.abandoned()
         if on and len(left) >= self._rules.abandon_limit:
             on, text = False, f"left behind and still running: {', '.join(left)}"
+        could_start = self._queue.may_start
         change = self._queue.switch(on)
         self._report.toggled(by, text)
-        if change.prev != change.current:
-            for run in list(self._runs.values()):
-                (run.carry_on if on else run.hold)()
-            for request in self._queue.queued:
-                self._jobs[request.id].tell_waiting(self._waits_for())
-        self._pump()
-        self._notify()
+        self._follow(could_start, "training was switched off")
         return change
+
+    def hold(self, held: bool) -> None:
+        """Let training wait while a market is open, by the rules of `switch`; or let it go on."""
+        could_start = self._queue.may_start
+        self._queue.is_held = held
+        self._follow(could_start, "the market has opened")
 
     def statistics(self) -> TrainingStatistics:
         """Return a snapshot."""
@@ -227,6 +228,17 @@ class TrainingManager:
         return self._report.abandoned()
 
     # ---- inside ------------------------------------------------------------------------------
+
+    def _follow(self, could_start: bool, why: str) -> None:
+        """Hold what runs, or carry on, where it has changed whether anything may start."""
+        may_start = self._queue.may_start
+        if may_start != could_start:
+            for run in list(self._runs.values()):
+                run.carry_on() if may_start else run.hold(why)
+        for request in self._queue.queued:
+            self._jobs[request.id].tell_waiting(self._waits_for())
+        self._pump()
+        self._notify()
 
     def _enqueue(self, request: JobRequest, handle: TrainingHandle) -> Job:
         self.register(request)
@@ -359,7 +371,9 @@ class TrainingManager:
             self._report.tell(Kind.MODEL_REJECTED, job, slot.name, metrics=result.metrics)
 
     def _waits_for(self) -> ReadinessCause:
-        return ReadinessCause.QUEUED if self._queue.is_on else ReadinessCause.OFF
+        if not self._queue.is_on:
+            return ReadinessCause.OFF
+        return ReadinessCause.MARKET_OPEN if self._queue.is_held else ReadinessCause.QUEUED
 
     def _cancel(self, job: Job) -> None:
         if self._queue.withdraw(job.request.id):

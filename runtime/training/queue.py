@@ -45,6 +45,8 @@ class TrainingQueue:
             raise ValueError(f"workers is {workers}: training needs at least 1")
         self.workers = workers
         self.is_on = is_on
+        self.is_held = False
+        """Whether training waits for a market to close."""
         self._pending: list[JobRequest] = []
         self._running: dict[JobId, JobRequest] = {}
 
@@ -61,7 +63,12 @@ class TrainingQueue:
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs and nothing may start; pending requests of an off queue wait."""
-        return not self._running and (not self._pending or not self.is_on)
+        return not self._running and (not self._pending or not self.may_start)
+
+    @property
+    def may_start(self) -> bool:
+        """Whether it is on, and no market is open that it waits for."""
+        return self.is_on and not self.is_held
 
     def offer(self, request: JobRequest) -> Offer:
         """Queue a request, or coalesce it into the pending run of the same method and slot."""
@@ -73,7 +80,7 @@ class TrainingQueue:
 
     def take(self) -> JobRequest | None:
         """Return the next request that may start now, counted as running, or None."""
-        if not self.is_on or len(self._running) >= self.workers:
+        if not self.may_start or len(self._running) >= self.workers:
             return None
         busy = [running.method for running in self._running.values()]
         for place, request in enumerate(self._pending):

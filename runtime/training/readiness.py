@@ -30,6 +30,7 @@ class ReadinessCause(StrEnum):
     NEVER_TRAINED = "never trained"
     QUEUED = "queued"
     OFF = "off"
+    MARKET_OPEN = "the market is open"
     TRAINING = "training"
     CANCELLED = "cancelled"
     OUT_OF_QUOTA = "out of quota"
@@ -43,6 +44,7 @@ STATES: Mapping[ReadinessCause, ReadinessState] = {
     ReadinessCause.NEVER_TRAINED: ReadinessState.UNTRAINED,
     ReadinessCause.QUEUED: ReadinessState.UNTRAINED,
     ReadinessCause.OFF: ReadinessState.UNTRAINED,
+    ReadinessCause.MARKET_OPEN: ReadinessState.UNTRAINED,
     ReadinessCause.TRAINING: ReadinessState.TRAINING,
     ReadinessCause.CANCELLED: ReadinessState.UNTRAINED,
     ReadinessCause.OUT_OF_QUOTA: ReadinessState.FAILED,

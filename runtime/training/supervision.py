@@ -91,6 +91,7 @@ class JobRun:
         own = job.request.timeout_ns
         self._timeout_ns = rules.timeout_ns if own is None else own
         self._verdict: Verdict | None = None
+        self._held_because = ""
         self._give_up_at: int | None = None
         self._nap: anyio.CancelScope | None = None  # while the watch sleeps
 
@@ -123,7 +124,7 @@ class JobRun:
             if result is None:
                 return self._given_up(Verdict(JobEvent.CANCEL, "the run has ended"))
             if self.control.has_noticed:
-                return Ending(JobEvent.CANCEL, "stopped early: training was switched off")
+                return Ending(JobEvent.CANCEL, f"stopped early: {self._held_because}")
             return Ending(JobEvent.SUCCEED, "", result)
         if result is None:
             return self._given_up(self._verdict)
@@ -142,21 +143,22 @@ class JobRun:
             self._tell(self, TrainingUpdateKind.STOPPING, reason)
         self._look_again()
 
-    def hold(self) -> None:
-        """Training was switched off: freeze the job, or ask it to stop and else let it run out."""
+    def hold(self, why: str) -> None:
+        """Training has to wait: freeze the job, or ask it to stop and else let it run out."""
         if self._verdict is not None:
             return
+        self._held_because = why
         if self.isolation.pause(self.job.request.id):
             self._meter.pause(self._clock.now())
             self.job.advance(JobEvent.PAUSE)
-            self._tell(self, TrainingUpdateKind.PAUSED, "training was switched off")
+            self._tell(self, TrainingUpdateKind.PAUSED, why)
             self._look_again()
         else:
             self.control.ask_to_stop()
-            self._tell(self, TrainingUpdateKind.STOPPING, "training was switched off")
+            self._tell(self, TrainingUpdateKind.STOPPING, why)
 
     def carry_on(self) -> None:
-        """Training was switched on again: thaw the job, or take the asking back."""
+        """Training may go on: thaw the job, or take the asking back."""
         if self._verdict is None:
             self._thaw()
             self.control.take_back()

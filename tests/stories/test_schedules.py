@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from feeds.base import Deliver, Subscription
-from feeds.events import MINUTE, SECOND, Bar, Event
+from feeds.events import MINUTE, SECOND, Bar, Event, Symbol
 from runtime import DayOfWeek, JobState, ModelSlot, Resolution, ScheduledEvent, TrainingHandle
 from runtime.clock import VirtualClock
 from runtime.live import LiveRun, Outcome
@@ -490,3 +490,72 @@ async def test_a_late_batch_of_bars_fires_what_was_due_between_them_in_between()
     engine.start(at(0))
     engine.process([bar(60 * n, 60) for n in range(4)], at(240) + MINUTE // 2)
     assert seen == [2]
+
+
+# ---- training.when = "closed" ---------------------------------------------------------------
+
+CLOSED = {"when": "closed"}
+OPEN, CLOSE = 14.5 * 3600, 21 * 3600  # of the NYSE on the day of T0, in seconds after it
+
+
+def trains(runs: list[str], *times: float) -> Recorder:
+    """A strategy that asks for training at these seconds, and notes when it runs."""
+
+    def begin(strategy: Recorder) -> None:
+        strategy.set_time_zone("UTC")
+        for seconds in times:
+            strategy.train(
+                strategy.date_rules.today,
+                strategy.time_rules.at(timedelta(seconds=seconds)),
+                lambda: runs.append(f"{strategy.time:%H:%M}"),
+            )
+
+    return Recorder(begin=begin)
+
+
+async def test_for_closed_markets_training_waits_from_the_open_to_the_close() -> None:
+    runs: list[str] = []
+    strategy = trains(runs, OPEN - 60, OPEN, OPEN + 60, CLOSE, CLOSE + 60)
+    tape = moments(trade(1), trade(OPEN + 90), trade(CLOSE + 90))
+    log, lines = listening()
+    outcome = await run_on_events(strategy, tape, log=log, training=CLOSED)
+    assert outcome.failure is None
+    assert runs == ["14:29", "21:00", "21:00", "21:00", "21:01"]
+    said = [line["event"] for line in lines]
+    assert said.count("training waits for the close") == 1
+    assert said.count("training may run") == 2
+
+
+async def test_when_a_run_begins_at_an_open_market_training_waits_from_the_start() -> None:
+    runs: list[str] = []
+    tape = moments(trade(OPEN + 30), trade(OPEN + 90), trade(CLOSE + 90))
+    await run_on_events(trains(runs, OPEN + 30), tape, training=CLOSED)
+    assert runs == ["21:00"]
+
+
+async def test_what_initialize_asks_for_at_an_open_market_waits_too() -> None:
+    """Where the clock tells the time at once, as it does live."""
+    strategy = Recorder(begin=lambda s: s.train(lambda: 1))
+    run = scripted_run(
+        strategy,
+        ScriptedFeed([]),
+        VirtualClock(at(OPEN)),
+        load_settings(None, {"training": CLOSED})[0],
+    )
+    outcome = await run.run()
+    assert outcome.training.finished == {JobState.CANCELLED: 1}
+
+
+@pytest.mark.parametrize("symbol", [BTC, SPY])
+async def test_a_market_that_never_closes_is_told_in_one_sentence(symbol: Symbol) -> None:
+    runs: list[int] = []
+    log, lines = listening()
+    strategy = Recorder(symbol, begin=lambda s: s.train(lambda: runs.append(1)))
+    await run_on_events(strategy, moments(trade(1, symbol=symbol)), log=log, training=CLOSED)
+    told = [line["event"] for line in lines if line["level"] == "warning"]
+    assert told == (
+        ['training.when is "closed", but BTC/USD never closes: it is not waited for']
+        if symbol == BTC
+        else []
+    )
+    assert runs == [1]

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -46,6 +47,16 @@ def test_entries_of_one_moment_fire_in_the_order_in_which_they_were_made() -> No
     made = agenda("2024-01-01", *(event(n, DATES.every_day(), TIMES.noon) for n in "bca"))
     for day in ("2024-01-01", "2024-01-02"):
         assert fired(made, utc(f"{day} 17:00")) == ["b", "c", "a"]
+
+
+def test_an_entry_that_leads_fires_before_all_others_of_its_moment() -> None:
+    made = Agenda()
+    made.add(event("first", DATES.every_day(), TIMES.noon), 0)
+    made.lead(event("leader", DATES.every_day(), TIMES.noon))
+    made.begin(utc("2024-01-01"))
+    assert fired(made, utc("2024-01-01 17:00")) == ["leader", "first"]
+    with pytest.raises(RuntimeError, match="time has begun"):
+        made.lead(noon())
 
 
 def test_an_entry_fires_at_its_moment_and_not_before() -> None:
@@ -175,7 +186,7 @@ def moments(dates: DateRule, times: TimeRule) -> list[int]:
 MOMENTS = [moments(*rules) for rules in RULES]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.integers(-3 * HOUR, 3 * HOUR) | st.integers(-40 * 24 * HOUR, 90 * 24 * HOUR), max_size=40

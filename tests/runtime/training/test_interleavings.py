@@ -16,6 +16,7 @@ from runtime.training.supervision import TrainingRules
 from tests.runtime.training.support import Bench, request
 
 OPERATIONS = ["submit left", "submit right", "toggle", "train now", "cancel", "end", "fail"]
+OPERATIONS += ["market opens", "market closes"]
 ENDED = {"finished", "failed", "cancelled", "out of quota", "abandoned"}
 RULES = TrainingRules(abandon_limit=2, timeout_ns=150 * SECOND)
 
@@ -66,6 +67,8 @@ async def play(steps: list[tuple[str, int]], capacity: int) -> None:
                 handles.append(bench.manager.submit(request(methods[side], slots[side], side)))
             elif word == "toggle":
                 bench.manager.toggle("test")
+            elif word == "market":
+                bench.manager.hold(side == "opens")
             elif word == "train":
                 handles += bench.manager.train_now("test")
             elif word == "cancel" and handles:

@@ -561,6 +561,52 @@ async def test_a_job_that_can_be_frozen_is_and_is_not_billed_meanwhile() -> None
     assert Kind.RESUMED in bench.kinds()
 
 
+async def test_a_job_is_frozen_at_the_open_and_goes_on_at_the_close() -> None:
+    freezer = Freezer()
+    bench, slot = Bench(isolations={"process": freezer}), ModelSlot("model")
+    async with bench.running():
+        handle = bench.manager.submit(request(nothing, slot, isolation="process"))
+        await bench.pass_time(SECOND)
+        bench.manager.hold(True)
+        assert handle.state is JobState.PAUSED
+        assert bench.of(Kind.PAUSED)[0].text == "the market has opened"
+        bench.manager.toggle("signal")  # off, and on: the market is open all the same
+        bench.manager.toggle("signal")
+        assert (handle.state, freezer.frozen) == (JobState.PAUSED, [True])
+        bench.manager.hold(False)
+        assert (handle.state, freezer.frozen) == (JobState.RUNNING, [True, False])
+        freezer.done.set()
+        await bench.manager.idle()
+    assert slot.current == "model"
+
+
+async def test_the_close_does_not_undo_that_training_was_switched_off() -> None:
+    bench, slot = Bench(), ModelSlot("model")
+    async with bench.running():
+        bench.manager.hold(True)
+        bench.manager.submit(request(lambda: "model", slot))
+        assert slot.readiness.cause == "the market is open"
+        bench.manager.toggle("signal")
+        assert slot.readiness.cause == "off"
+        bench.manager.hold(False)
+        await bench.manager.idle()
+        assert slot.version == 0
+        bench.manager.toggle("signal")
+        await bench.manager.idle()
+    assert slot.version == 1
+
+
+async def test_a_thread_job_that_notices_the_open_has_stopped_early() -> None:
+    bench = Bench()
+    obedient = Obedient(bench)
+    async with bench.running():
+        handle = bench.manager.submit(request(obedient.train))
+        await bench.begun(obedient)
+        bench.manager.hold(True)
+        await bench.manager.idle()
+    assert handle.last_error == "stopped early: the market has opened"
+
+
 async def test_a_result_that_was_on_its_way_to_a_frozen_job_counts() -> None:
     freezer = Freezer()
     bench, slot = Bench(isolations={"process": freezer}), ModelSlot("model")

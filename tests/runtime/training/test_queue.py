@@ -88,6 +88,19 @@ def test_firings_while_off_become_one_run_when_on() -> None:
     assert not queue.queued
 
 
+def test_held_by_an_open_market_nothing_starts_whatever_the_switch_says() -> None:
+    queue = TrainingQueue()
+    queue.is_held = True
+    queue.offer(request(first))
+    assert [queue.may_start, queue.take()] == [False, None]
+    assert queue.is_idle, "what cannot start is not waited for"
+    queue.switch(False)
+    queue.is_held = False
+    assert queue.take() is None
+    queue.switch(True)
+    assert queue.take() is not None
+
+
 def test_a_switch_tells_what_it_changed() -> None:
     queue = TrainingQueue()
     assert [queue.switch(on) for on in (True, False, False, True)] == [
