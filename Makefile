@@ -46,6 +46,7 @@ check: test lint types  ## what CI runs
 bench: $(STAMP)  ## measure against the budgets
 	$(BIN)/python -m benchmarks.throughput
 	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.feeds
 
 COMPILE = uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11
 SUBSET = $(COMPILE) --no-annotate --constraint requirements.lock

@@ -4,7 +4,6 @@ Documented shapes are in the folder `frames`: one a line, in an order that keeps
 of trades going.
 """
 
-import gzip
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,18 +97,24 @@ def frames_of(venue: str, data: Path) -> list[tuple[str, str]]:
     return found + [(f"documented {text[:60]}", text) for text in _documented(f"{venue}.txt")]
 
 
+def recorded_answers(venue: str, data: Path) -> Iterator[tuple[int, str, str]]:
+    """Read the recorded HTTP answers: the moment of arrival, where from, and the body."""
+    recording = RECORDINGS.get(venue)
+    if recording is None or recording.answers is None:
+        return
+    for lines in read_lines(data / "wire" / recording.answers):
+        for line in lines:
+            url, _, rest = line.partition(" -> ")
+            parsed = parse_line(rest)
+            if not isinstance(parsed, str):
+                yield parsed[0], url, parsed[1]
+
+
 def answers_of(venue: str, data: Path) -> list[tuple[str, str]]:
     """Return HTTP answers that are small enough: where from, and the body."""
     found = [("", text) for text in _documented(f"{venue}.answers.txt")]
-    recording = RECORDINGS.get(venue)
-    if recording is not None and recording.answers is not None:
-        with gzip.open(data / "wire" / recording.answers, "rt") as stream:
-            for line in stream:
-                url, _, rest = line.strip().partition(" -> ")
-                body = rest.partition(": ")[2]
-                if 0 < len(body) <= LARGEST_FRAME:
-                    found.append((url, body))
-    return found
+    answers = recorded_answers(venue, data)
+    return found + [(url, body) for _, url, body in answers if len(body) <= LARGEST_FRAME]
 
 
 def _documented(name: str) -> list[str]:

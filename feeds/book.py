@@ -119,11 +119,6 @@ class _Side:
         self.prices = self.prices[kept]
         return True
 
-    @property
-    def is_known(self) -> bool:
-        """Whether the best level is really the best: all that could be better is known."""
-        return self.edge is None or bool(self.prices)
-
 
 class Book:
     """The book of one symbol.
@@ -216,14 +211,17 @@ class Book:
             return True
         if follows is not None and follows != self.sequence:
             return self.invalidate(f"an update follows {follows}, the latest is {self.sequence}")
-        try:
-            self._bids.set(bids)
-            self._asks.set(asks)
-        except (ValueError, ArithmeticError) as error:
-            return self.invalidate(_words(error))
-        self._cut()
-        if not (self._bids.is_known and self._asks.is_known):
-            return self.invalidate("the market left the levels that are known")
+        for side, levels in ((self._bids, bids), (self._asks, asks)):
+            if not levels:
+                continue
+            try:
+                side.set(levels)
+            except (ValueError, ArithmeticError) as error:
+                return self.invalidate(_words(error))
+            if len(side.prices) > self._bound:
+                self._cut()
+            elif not side.prices and side.edge is not None:
+                return self.invalidate("the market left the levels that are known")
         if sequence is not None:
             self.sequence = sequence
         return True
