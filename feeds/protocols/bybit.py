@@ -256,7 +256,8 @@ class BybitProtocol(ChannelCore):
             return self.accept(channel, symbols)
         if len(symbols) > 1:  # one name that is wrong costs all of them
             for symbol in symbols:
-                self.request("subscribe", channel, [symbol])
+                if symbol in self.symbols:
+                    self.request("subscribe", channel, [symbol])
             return self.ignore("refused together")
         return self.reject(symbols, head.ret_msg)
 

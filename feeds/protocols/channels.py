@@ -132,10 +132,14 @@ class ChannelCore(VenueCore):
         return self.ignore("subscribed")
 
     def reject(self, symbols: Iterable[Symbol], words: str) -> list[Event]:
-        """Take note that it does not, in its words; where that concerns none, it is a fault."""
-        concerned = [symbol for symbol in symbols if symbol in self.symbols]
+        """Take note that it does not, in its words; a refusal of nothing in particular is a fault.
+
+        A symbol that is no longer wanted is no matter.
+        """
+        concerned = list(symbols)
         for symbol in concerned:
-            self.refuse(symbol, words)
+            if symbol in self.symbols:
+                self.refuse(symbol, words)
         if not concerned:
             self.fault = f"{self.venue} said: {words[:200]}"
         return self.ignore("refused")

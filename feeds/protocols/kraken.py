@@ -194,8 +194,8 @@ class KrakenProtocol(ChannelCore):
                 kind = "book update without a snapshot"
                 continue
             apply = book.update if is_update else book.snapshot
-            bids = ((level.price, level.qty) for level in row.bids)
-            asks = ((level.price, level.qty) for level in row.asks)
+            bids = [(level.price, level.qty) for level in row.bids]
+            asks = [(level.price, level.qty) for level in row.asks]
             if apply(bids, asks):
                 self._check(book, row.checksum)
             events += self.books.settle(book, time, received, mended=is_update)

@@ -256,9 +256,11 @@ class OkxProtocol(ChannelCore):
         waiting = [symbol for symbol in symbols if channel in self._awaited.get(symbol, ())]
         named = {self.names.find(name[:32]) for name in _NAMED.findall(head.msg)}
         refused = waiting if len(waiting) == 1 else [s for s in waiting if s in named]
-        if head.code in TOO_OFTEN or not waiting:
+        if head.code in TOO_OFTEN or not symbols:
             return self.reject([], words)
         others = [symbol for symbol in waiting if symbol not in refused]
+        if not waiting:
+            return self.ignore("refused")
         if refused and others:
             self.request("subscribe", channel, others)
         elif others:

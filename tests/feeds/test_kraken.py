@@ -393,6 +393,15 @@ def test_refusals_of_the_moment_are_a_fault(frame: dict[str, Any]) -> None:
     assert protocol.symbols == {BTC: SymbolState.ASKED}
 
 
+def test_a_refusal_of_what_is_no_longer_wanted_is_no_matter() -> None:
+    protocol = connected(BTC, ETH)
+    protocol.unsubscribe([ETH])
+    refused = {"error": "Currency pair not supported ETH/USD", "symbol": "ETH/USD", "req_id": 1}
+    take(protocol, json.dumps({**refused, "method": "subscribe", "success": False}))
+    assert (protocol.fault, protocol.refused) == (None, {})
+    assert protocol.symbols == {BTC: SymbolState.ASKED}
+
+
 def test_symbols_come_and_go_while_connected() -> None:
     protocol = connected(BTC)
     sent(protocol)
