@@ -30,6 +30,8 @@ from feeds.protocols.kraken_v1 import KrakenV1Protocol
 from feeds.protocols.registry import VENUES
 
 START = 1_700_000_000 * SECOND
+SESSIONS = [100, 1_000, 10_000]
+"""Inputs to one protocol before the next."""
 STATUSES = [200, 200, 200, 200, 0, 404, 429, 500]
 # Numbers that go on from frame to frame, where a repetition would be all there is.
 NUMBERED = {
@@ -67,7 +69,7 @@ class Numbered(msgspec.Struct):
     """A number in the text of frames, and how far it has come."""
 
     pattern: re.Pattern[str]
-    latest: int = 10**6
+    latest: int = 300_000_000
 
 
 class Fuzzer:
@@ -76,7 +78,7 @@ class Fuzzer:
     def __init__(self, venue: str, seed: int, data: Path, *, has_book: bool) -> None:
         self.draw = Random(f"{venue} {seed} {has_book}")
         self._wanted = [Subscription(name, AssetClass.CRYPTO) for name in symbols_of(venue)]
-        self.protocol = make(venue, self._wanted, Options(book=has_book, bars=True))
+        self._venue, self._options = venue, Options(book=has_book, bars=True)
         frames = [(kind, Specimen(text)) for kind, text in frames_of(venue, data)]
         self._in_order = cycle([specimen for _, specimen in frames])
         self._kinds: dict[str, list[Specimen]] = {}
@@ -86,11 +88,20 @@ class Fuzzer:
         self._numbers = [Numbered(re.compile(text)) for text in NUMBERED.get(venue, ())]
         self._now = START
         self.latest: str | bytes = ""
+        self._begin()
+
+    def _begin(self) -> None:
+        """Take a new protocol: after an absurd number, all the rest would be duplicates."""
+        self.protocol = make(self._venue, self._wanted, self._options)
         self.protocol.restart()
-        self.protocol.connected(START)
+        self.protocol.connected(self._now)
+        self._left = self.draw.choice(SESSIONS)
 
     def step(self, outcome: Outcome) -> None:
         """Give it one input, and whatever that asks for."""
+        if not self._left:
+            self._begin()
+        self._left -= 1
         draw, protocol = self.draw, self.protocol
         if draw.random() < 0.33:
             self.latest = next(self._in_order).text
