@@ -136,7 +136,7 @@ def test_folder_with_nothing_says_what_is_allowed(tmp_path: Path) -> None:
 
 
 def test_unrecognised_file_says_what_is_allowed(tmp_path: Path) -> None:
-    path = tmp_path / "KRAKEN.ws.1.0.gz"
+    path = tmp_path / "GEMINI.ws.1.0.gz"
     path.write_bytes(b"")
     assert refused([path]).startswith(f"{path} is nothing we know: LEAN zips")
 
