@@ -41,7 +41,7 @@ class Budget:
     def __init__(self, limits: Limits, rest_url: str | None, proxy: str | None = None) -> None:
         self._connects, self._requests = Pacer(limits.connects), Pacer(limits.requests)
         self._rest_url = None if rest_url is None else rest_url.rstrip("/")
-        self._proxy = proxy
+        self._opener = _opener(proxy)
         self._slots = anyio.CapacityLimiter(2)
 
     def until_connect(self) -> float:
@@ -65,7 +65,7 @@ class Budget:
             await _turn(self._requests)
             if attempt and answer.status not in TOO_MANY:
                 await anyio.sleep(0.25 * 2**attempt)
-            ask = partial(_get, f"{self._rest_url}{request.path}", seconds, self._proxy)
+            ask = partial(_get, self._opener, f"{self._rest_url}{request.path}", seconds)
             answer = Answer(0, b"")
             with anyio.move_on_after(2 * seconds):  # a timeout of a socket bounds each read only
                 answer = await to_thread.run_sync(ask, abandon_on_cancel=True, limiter=self._slots)
@@ -101,14 +101,17 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _get(url: str, seconds: float, proxy: str | None) -> Answer:
-    """Ask once; on a worker thread."""
-    proxies = None if proxy is None else {"http": proxy, "https": proxy}
-    opener = urllib.request.build_opener(
+def _opener(proxy: str | None) -> urllib.request.OpenerDirector:
+    """Make what asks; the environment names the proxy where none is given."""
+    return urllib.request.build_opener(
         _NoRedirect,
-        urllib.request.ProxyHandler(proxies),
+        urllib.request.ProxyHandler(None if proxy is None else {"http": proxy, "https": proxy}),
         urllib.request.HTTPSHandler(context=ssl.create_default_context()),
     )
+
+
+def _get(opener: urllib.request.OpenerDirector, url: str, seconds: float) -> Answer:
+    """Ask once; on a worker thread."""
     request = urllib.request.Request(url, headers={"User-Agent": "tidegate"})  # noqa: S310
     try:
         with opener.open(request, timeout=seconds) as response:

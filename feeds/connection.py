@@ -395,6 +395,8 @@ class Connection:
         if self._leader is not None:
             return []  # it is to take over from one that lives
         self._leader, self._been_live = session, True
+        self._seam.ask_again()
+        self._ask_history(session, received)
         events: list[Event] = []
         if self._outage is not None:
             start, since, reason = self._outage

@@ -72,6 +72,10 @@ class Seam:
         unasked, self._unasked = self._unasked, []
         return unasked
 
+    def ask_again(self) -> None:
+        """Have all holes that are waited for returned once more: who was asked is gone."""
+        self._unasked = [gap for hold in self._holds.values() for gap in hold.gaps]
+
     def extend(self, symbol: Symbol, deadline: int) -> None:
         """Wait for a symbol's holes until `deadline`: their history is on its way."""
         hold = self._holds.get(symbol)

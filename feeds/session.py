@@ -165,10 +165,10 @@ class Session:
                 outgoing, requests = core.data_to_send(), core.take_requests()
                 if outgoing or requests or not events:
                     self._after(outgoing, requests)
-                if not self.is_live:
-                    events = self._try_live(events, received)
-                elif events:
+                if events and self.is_live:
                     self.latest = events
+                elif not self.is_live:
+                    events = self._try_live(events, received)
                 if events:
                     self._delivering = True
                     await self._sink(self, events, received)
@@ -192,6 +192,9 @@ class Session:
         self._rearm.set()
 
     def _try_live(self, events: list[Event], received: int) -> list[Event]:
+        """Greet before these events, if they, an answer or the time have made it live."""
+        if self.is_live:
+            return events
         core = self.core
         if not core.is_live and (not core.refused or SymbolState.ASKED in core.symbols.values()):
             return events
@@ -240,7 +243,7 @@ class Session:
                     last, pong = anyio.current_time(), None
                 elif anyio.current_time() - last >= limit:
                     self._verdict = f"nothing came for {limit:g} s, {proof}"
-                    await self._socket.close()
+                    self._socket.transport.abort()  # who does not hear is not said goodbye to
         except ConnectionClosed:
             return  # the reader sees it too
 
@@ -276,7 +279,7 @@ class Session:
             now = clock()
             if wake is None or wake > now:
                 continue
-            events = core.tick(now)
+            events = self._try_live(core.tick(now), now)
             self.flush()
             if events:
                 await self._sink(self, events, now)
@@ -304,7 +307,7 @@ class Session:
         for more in further:
             self.ask(more, is_history=is_history and more.symbol == request.symbol)
         self.flush()
-        if events:
+        if events := self._try_live(events, received):
             await self._sink(self, events, received)
         symbol = request.symbol
         if is_history and symbol is not None:

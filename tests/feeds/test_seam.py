@@ -90,6 +90,15 @@ def test_history_on_its_way_is_waited_for() -> None:
     assert line.told() == [1, 2, 3, 4]
 
 
+def test_holes_are_asked_for_again_on_another_connection() -> None:
+    line = Line()
+    for number, symbol in ((1, A), (4, A), (1, B)):
+        line.trade(number, symbol=symbol)
+    asked = line.seam.take_unasked()
+    line.seam.ask_again()
+    assert line.seam.take_unasked() == asked
+
+
 def test_history_that_has_come_without_it_all_ends_the_wait() -> None:
     line = Line()
     for number in (1, 4, 3):
