@@ -116,8 +116,6 @@ class Engine:
                 "initialize",
             )
         self.desk.keep_training_hours()
-        if self.desk.now_ns:  # a tape tells the time with its first data
-            self.desk.schedule.agenda.begin(self.desk.now_ns)
         self._tell_orders()
         return self._take_commands()
 
@@ -135,6 +133,8 @@ class Engine:
             StrategyError: a callback of the strategy raised.
         """
         self._move(now)
+        if self.desk.now_ns:  # a tape tells the time with its first data
+            self.desk.schedule.agenda.begin(self.desk.now_ns)
         lines = self.desk.lines
         out: list[MarketEvent | Gap] = []
         touched: dict[Symbol, None] = {}
@@ -193,8 +193,6 @@ class Engine:
         if now > self.desk.now_ns:
             self.desk.now_ns = now
             self._told = self._fired = 0
-            if not self.desk.is_initializing:
-                self.desk.schedule.agenda.begin(now)
 
     def _notice(self, event: EngineEvent, out: list[MarketEvent | Gap]) -> None:
         """Take what is not a price: a report, a gap, a change of the feed, a bad frame."""
@@ -282,7 +280,10 @@ class Engine:
     def _fire(self, until: int) -> None:
         """Call what is scheduled by `until`, in order; what is late says by how much."""
         desk = self.desk
-        while not desk.has_quit and (firing := desk.schedule.agenda.take(desk.now_ns, until)):
+        while not (desk.has_quit or desk.is_stopping):
+            firing = desk.schedule.agenda.take(desk.now_ns, until)
+            if firing is None:
+                return
             self._fired += 1
             if self._fired > ENDLESS_SCHEDULE:
                 raise StrategyError(

@@ -168,6 +168,8 @@ class LiveRun:
             for slot in self.engine.desk.slots.values():
                 self.models.adopt(slot)
             self._carry_out(commands, now)
+            now = self.clock.now()  # initialize may have taken its time; schedules begin after it
+            self._carry_out(self.engine.advance(now), now)
         except Exception as error:  # noqa: BLE001  # whatever it is, the run ends in order
             self._fail(error)
         return not self._stop.is_set()

@@ -19,6 +19,8 @@ def blockbuster() -> Iterator[BlockBuster]:
         for function in detector.functions.values():
             # The lock of the coverage tool, taken inside whatever is being measured.
             function.can_block_in("coverage/collector.py", {"lock_data"})
+            # An exchange's calendar is loaded once, when initialize makes the first rule by it.
+            function.can_block_in("runtime/schedule/calendars.py", {"_sessions"})
         yield detector
 
 

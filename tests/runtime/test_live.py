@@ -218,6 +218,28 @@ async def test_a_schedule_fires_by_the_clock_without_a_tick_however_the_clock_is
     ]
 
 
+async def test_schedules_begin_when_initialize_is_done() -> None:
+    """What fell due while it loaded its data is not late: it was not asked for yet."""
+
+    def begin(strategy: Recorder) -> None:
+        strategy.set_time_zone("UTC")
+        rules = strategy.date_rules.every_day(), strategy.time_rules.at(12, 0)
+        event = strategy.schedule.on(*rules, lambda: strategy.calls.append("noon"))
+        clock.set("2024-01-02 12:00:30")
+        strategy.schedule.on(
+            strategy.date_rules.today,
+            strategy.time_rules.now,
+            lambda: strategy.quit(f"{event.next_due}"),
+        )
+
+    clock = Wall("2024-01-02 11:59:59")
+    strategy = Recorder(begin=begin)
+    with anyio.fail_after(10):
+        outcome = await scripted_run(strategy, Silence(), clock).run()
+    assert outcome.reason == "2024-01-03 12:00:00+00:00"
+    assert "noon" not in strategy.calls
+
+
 async def test_a_job_does_not_hold_up_the_warm_up(release: threading.Event) -> None:
     def begin(strategy: Recorder) -> None:
         strategy.set_warm_up(3)

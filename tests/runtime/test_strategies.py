@@ -20,6 +20,7 @@ from strategies.ema_cross import EmaCross
 from strategies.online_learner import OnlineLearner
 from strategies.order_flow_model import OrderFlowModel
 from strategies.readiness_flag import ReadinessFlag
+from strategies.scheduled_training import ScheduledTraining
 
 EXAMPLES = sorted(path for path in folder().glob("*.py") if path.name != "__init__.py")
 SEEDS = (1, 2, 3)
@@ -91,6 +92,31 @@ async def test_the_online_learner_learns_and_earns(seed: int) -> None:
     assert float(learner.score.get()) > 0.6
     assert Decimal(outcome.profit) > 0
     assert outcome.training.finished == {}  # it is no training job
+
+
+class WatchedSchedule(ScheduledTraining):
+    """Notes when it traded, by New York's clocks, and which model served."""
+
+    def initialize(self) -> None:
+        super().initialize()
+        self.fills: list[tuple[str, int]] = []
+
+    def on_order_event(self, order_event: OrderEvent) -> None:
+        if order_event.fill_quantity:
+            self.fills.append((f"{self.time:%H:%M}", self.model.version))
+
+
+async def test_the_scheduled_one_trades_in_the_session_and_holds_nothing_overnight() -> None:
+    strategy = WatchedSchedule()
+    outcome = await run_on_synthetic(strategy, minutes=24 * 60, rate=0.1)
+    assert outcome.failure is None
+    # A trading day from midnight to the tape's end at 19:00: every two hours, and at 8:30.
+    assert outcome.training.finished == {JobState.SUCCEEDED: 11}
+    assert len(strategy.fills) > 4
+    assert all("09:35" <= time <= "15:51" for time, _ in strategy.fills)
+    versions = [version for _, version in strategy.fills]
+    assert 6 <= min(versions) < max(versions) <= 9
+    assert not strategy.portfolio.invested
 
 
 class WatchedFlag(ReadinessFlag):

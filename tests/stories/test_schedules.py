@@ -258,6 +258,16 @@ async def test_after_quit_nothing_more_fires() -> None:
     assert await heard(in_utc(begin), trade(1), trade(90)) == ["on_data"]
 
 
+async def test_what_falls_due_while_the_run_ends_does_not_fire() -> None:
+    strategy = in_utc(every(10))
+    engine = run_of(strategy, []).engine
+    engine.start(at(0))
+    engine.advance(at(1))
+    engine.stop_orders()
+    engine.process([], at(15))
+    assert strategy.calls == ["initialize"]
+
+
 async def mistaken() -> None:
     """No plain function."""
 
@@ -488,6 +498,7 @@ async def test_a_late_batch_of_bars_fires_what_was_due_between_them_in_between()
     run = run_of(strategy, [])
     engine = run.engine
     engine.start(at(0))
+    engine.advance(at(0))
     engine.process([bar(60 * n, 60) for n in range(4)], at(240) + MINUTE // 2)
     assert seen == [2]
 
