@@ -25,13 +25,16 @@ from feeds.synthetic import SyntheticFeed
 from feeds.venue.process import EmbeddedVenue, VenueOptions, embedded_venue
 from runtime.clock import Clock, SteadyClock, SystemClock, VirtualClock
 from runtime.control.heartbeat import write_heartbeat
+from runtime.control.pace import Pace
 from runtime.control.training_log import ReadinessLog, log_training
+from runtime.control.watchdog import Watchdog
 from runtime.desk import Desk
 from runtime.engine import Engine
 from runtime.errors import ConfigError, RunFailed
 from runtime.live import LiveRun, Outcome
-from runtime.settings import FeedSettings, Settings, TrainingSettings
+from runtime.settings import EngineSettings, FeedSettings, Settings, TrainingSettings
 from runtime.strategy import Strategy
+from runtime.timeslice import Timeslice
 from runtime.trading.paper import PaperBroker
 from runtime.trading.portfolio import Portfolio
 from runtime.trading.risk import RiskGate, standard_checks
@@ -46,6 +49,7 @@ from runtime.training.supervision import TrainingRules
 SHORTABLE = frozenset({AssetClass.EQUITY, AssetClass.FOREX})
 LOOK_EVENTS = 100_000
 NAMED_SYMBOLS = 10
+SHORTEST_LOOK, LONGEST_LOOK = 0.02, 0.25
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -65,8 +69,12 @@ async def run_strategy(
     *,
     duration: float | None = None,
     credentials: Credentials | None = None,
+    leave: Callable[[str], None] | None = None,
 ) -> Outcome:
     """Run one strategy to its end and return how it ended.
+
+    `leave` is called from a thread, with one sentence, where a callback never returns: it ends the
+    process.
 
     Raises:
         TidegateError: the run could not begin; nothing is left behind.
@@ -74,7 +82,7 @@ async def run_strategy(
     run_id = f"{type(strategy).__name__[:24]}-{secrets.token_hex(4)}"
     log = log.bind(run=run_id)
     async with _feed(settings, log, credentials) as (feed, clock, venue):
-        run = build_run(strategy, settings, feed, clock, log, run_id)
+        run = build_run(strategy, settings, feed, clock, log, run_id, leave)
         if venue is None:
             return await run.run(duration)
         async with anyio.create_task_group() as tasks:
@@ -195,10 +203,13 @@ def build_run(
     clock: Clock,
     log: FilteringBoundLogger,
     run_id: str,
+    leave: Callable[[str], None] | None = None,
 ) -> LiveRun:
     """Put a run together from what is open already; it has not begun."""
     trading = settings.trading
-    training = _training(settings.training, clock, log)
+    timeslice = _timeslice(settings.engine)
+    pace = Pace(timeslice, settings.engine.slow_callback_ms)
+    training = _training(settings.training, clock, log, timeslice)
     desk = Desk(
         run_id=run_id,
         portfolio=Portfolio(Decimal(str(trading.cash))),
@@ -221,7 +232,7 @@ def build_run(
         train_when=settings.training.when,
     )
     return LiveRun(
-        engine=Engine(strategy, desk),
+        engine=Engine(strategy, desk, pace),
         feed=feed,
         broker=PaperBroker(
             fee_bps=Decimal(str(trading.fee_bps)),
@@ -233,11 +244,39 @@ def build_run(
         log=log,
         settings=settings.engine,
         on_status=_heartbeat(Path(settings.state_dir), run_id),
+        pace=pace,
+        watchdog=Watchdog(
+            timeslice,
+            owner=type(strategy).__name__,
+            log=log,
+            period=_looks(settings.engine),
+            settle=training.settle_inline,
+            leave=leave,
+        ),
     )
 
 
+def _timeslice(settings: EngineSettings) -> Timeslice:
+    return Timeslice(
+        round(settings.timeslice_minutes * MINUTE),
+        round(settings.hung_callback_seconds * SECOND),
+        round(settings.stop_grace_seconds * SECOND),
+    )
+
+
+def _looks(settings: EngineSettings) -> float:
+    """Seconds between two looks of the watchdog: a few within the shortest of its limits."""
+    shortest = min(
+        settings.timeslice_minutes * 60, settings.hung_callback_seconds, settings.stop_grace_seconds
+    )
+    return min(LONGEST_LOOK, max(SHORTEST_LOOK, shortest / 4))
+
+
 def _training(
-    settings: TrainingSettings, engine_clock: Clock, log: FilteringBoundLogger
+    settings: TrainingSettings,
+    engine_clock: Clock,
+    log: FilteringBoundLogger,
+    timeslice: Timeslice,
 ) -> TrainingManager:
     """Give training its bucket, on the wall clock whatever the engine's time does.
 
@@ -270,6 +309,7 @@ def _training(
             ),
         ),
         engine_time=engine_clock.now,
+        on_inline_minute=timeslice.extend,
     )
 
 

@@ -271,13 +271,23 @@ def _run(
         raise Stopped(0)  # the file has swallowed it
     key, secret = os.environ.get("APCA_API_KEY_ID"), os.environ.get("APCA_API_SECRET_KEY")
     credentials = Credentials(key, secret) if key and secret else None
-    with open_log(settings.log) as (log, _):
+    with open_log(settings.log) as (log, writer):
+
+        def leave(sentence: str) -> None:
+            writer.close()
+            _leave(1, at_once=True, words=f"tidegate: {sentence}\n")
+
         if ignored:
             log.info("LEAN settings without a meaning here", keys=", ".join(ignored))
         try:
             outcome = anyio.run(
                 lambda: run_strategy(
-                    loaded, settings, log, duration=duration, credentials=credentials
+                    loaded,
+                    settings,
+                    log,
+                    duration=duration,
+                    credentials=credentials,
+                    leave=leave,
                 )
             )
         except Exception:
@@ -314,7 +324,7 @@ def _nowhere() -> TextIO:
     return Path(os.devnull).open("w", encoding="utf-8")
 
 
-def _leave(code: int, *, at_once: bool = False) -> NoReturn:
+def _leave(code: int, *, at_once: bool = False, words: str = "") -> NoReturn:
     """Leave with this code, even where what is left to say can't be said any more.
 
     The interpreter's own last flush would fail on a full disk, and never end on a pipe that nobody
@@ -325,6 +335,7 @@ def _leave(code: int, *, at_once: bool = False) -> NoReturn:
     def flush() -> None:
         with suppress(OSError, ValueError):
             sys.stdout.flush()
+            sys.stderr.write(words)
             sys.stderr.flush()
             said.set()
 

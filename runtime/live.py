@@ -5,11 +5,11 @@ becomes one slice. Where a tape is replayed, time follows the data; flat out, th
 for training, so the same tape gives the same run.
 """
 
+import signal
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 
 import anyio
 import msgspec
@@ -22,8 +22,10 @@ from runtime.callbacks import describe
 from runtime.clock import Clock, VirtualClock
 from runtime.commands import CancelOrder, Command, HoldTraining, Log, Register, Stop, Submit, Train
 from runtime.control import signals
-from runtime.control.lag import Histogram, LagMonitor
+from runtime.control.lag import LagMonitor
 from runtime.control.logs import free_names
+from runtime.control.pace import Pace
+from runtime.control.watchdog import Watchdog
 from runtime.engine import Engine, EngineEvent, EngineStatistics
 from runtime.errors import InternalError, RunFailed, StrategyError, TidegateError
 from runtime.settings import EngineSettings
@@ -35,6 +37,7 @@ from runtime.training.slots import ModelSlot
 from runtime.training.updates import TrainingStatistics
 
 CLOSE_SECONDS = 2.0
+TURN_SECONDS = 0.02
 
 LOOK_AGAIN_SECONDS = 1.0
 """How soon a clock that was set, or a machine that has slept, is noticed."""
@@ -102,6 +105,8 @@ class LiveRun:
         log: FilteringBoundLogger,
         settings: EngineSettings,
         on_status: Callable[[dict[str, object]], Awaitable[None]],
+        pace: Pace,
+        watchdog: Watchdog,
     ) -> None:
         self.engine = engine
         self.feed = feed
@@ -112,9 +117,10 @@ class LiveRun:
         self.log = log
         self.settings = settings
         self._on_status = on_status
+        self._pace = pace
+        self._watchdog = watchdog
         self._pending = Pending(settings.pending_bound)
-        self._lag = LagMonitor()
-        self._latency = Histogram()
+        self._lag = LagMonitor(watchdog.timeslice.turned)
         self._wake = anyio.Event()
         self._room = anyio.Event()
         self._rearm = anyio.Event()
@@ -125,6 +131,8 @@ class LiveRun:
         self._is_ending = False
         self._is_due = False  # a bar's time has come without data
         self._trained = False
+        self._turned = 0.0  # when the loop last had its turn amid a tape, monotonic
+        self._stop_heard: float | None = None  # monotonic
         self._cash_at_start = engine.desk.portfolio.equity
 
     # ---- the run -----------------------------------------------------------------------------
@@ -135,6 +143,11 @@ class LiveRun:
         Whatever ends it, orders stop first, then the strategy says goodbye, then training ends.
         Cancelling this call skips the goodbye and leaves no task behind.
         """
+        with self._watchdog.watching():
+            await self._run(duration)
+        return self._outcome()
+
+    async def _run(self, duration: float | None) -> None:
         async with anyio.create_task_group() as tasks:
             for helper in (self._listen, self._lag.run, self._report, self.training.run):
                 tasks.start_soon(self._guard, helper)
@@ -147,13 +160,20 @@ class LiveRun:
             with self._ending:
                 await self._end()
             tasks.cancel_scope.cancel()
-        return self._outcome()
 
     def stop(self, reason: str, failure: TidegateError | None = None) -> None:
-        """Ask the run to end in order; the first reason stands."""
-        if not self._stop.is_set():
-            self._reason, self._failure = reason, failure
+        """Ask the run to end in order; the first reason stands.
+
+        What breaks in this process after that still fails the run; a venue that goes then does not.
+        """
+        is_first = not self._stop.is_set()
+        if is_first:
+            self._reason = reason
             self._stop.set()
+        if self._failure is None and (
+            is_first or isinstance(failure, StrategyError | InternalError)
+        ):
+            self._failure = failure
             if failure is not None and failure.__cause__ is not None:
                 self.log.debug("failed", traceback="".join(traceback.format_exception(failure)))
 
@@ -204,6 +224,8 @@ class LiveRun:
             self.log.error("the end was not clean", error=str(told))
             self.log.debug("failed", traceback="".join(traceback.format_exception(error)))
         grace = self.settings.stop_grace_seconds
+        if self._stop_heard is not None:  # a callback may have used it up
+            grace = max(0.0, grace - (time.monotonic() - self._stop_heard))
         with anyio.move_on_after(grace + CLOSE_SECONDS):  # also where training itself has broken
             await self.training.close(round(grace * SECOND))
 
@@ -270,9 +292,8 @@ class LiveRun:
             events = self._pending.take()
             now = self.clock.now()
             wake = self.engine.next_wake()
+            self._pace.oldest = events[0].received if events else None
             self._step(events, now, closing=True)
-            if events:
-                self._latency.add(max(0, now - _received(events)) / 1e6)
             if self._is_due or self.engine.next_wake() != wake:
                 self._is_due = False
                 self._rearm.set()
@@ -319,14 +340,18 @@ class LiveRun:
         while (wake := self.engine.next_wake()) is not None and wake < before:
             clock.advance_to(wake)
             now = clock.now()  # later than `wake` where a tick came late for its bar
-            self._carry_out(self._timed("on_data", self.engine.advance, now), now)
+            self._carry_out(self.engine.advance(now), now)
             await self._hold_for_training()
 
     async def _hold_for_training(self) -> None:
         """Flat out, hold the tape until the jobs it asked for are done, as a backtest would.
 
-        Once the run is to end, hold it for good: the end cancels whoever waits here.
+        Once the run is to end, hold it for good: the end cancels whoever waits here. And let the
+        loop turn where slow callbacks would keep it from hearing of that.
         """
+        if time.monotonic() - self._turned > TURN_SECONDS:
+            await anyio.lowlevel.checkpoint()
+            self._turned = time.monotonic()
         if self._stop.is_set():
             await anyio.sleep_forever()
         if self._trained and self.feed.lockstep:
@@ -339,21 +364,7 @@ class LiveRun:
         """Let the broker see the market first, then the engine both the market and its reports."""
         self.broker.on_market([e for e in events if isinstance(e, MARKET_KINDS)], now)
         events = [*events, *self.broker.take_updates()]
-        process = partial(self.engine.process, events, closing=closing)
-        self._carry_out(self._timed("on_data", process, now), now)
-
-    def _timed(self, name: str, step: Callable[[int], list[Command]], now: int) -> list[Command]:
-        began = time.perf_counter()
-        commands = step(now)
-        spent_ms = (time.perf_counter() - began) * 1000
-        if spent_ms > self.settings.slow_callback_ms:
-            self.log.warning(
-                "slow callback",
-                callback=name,
-                spent_ms=round(spent_ms, 1),
-                budget_ms=self.settings.slow_callback_ms,
-            )
-        return commands
+        self._carry_out(self.engine.process(events, now, closing=closing), now)
 
     def _carry_out(self, commands: list[Command], now: int) -> None:
         """Do what the engine asks, and tell it what came of it, until nothing more comes."""
@@ -382,8 +393,15 @@ class LiveRun:
                         self.stop(reason, RunFailed(reason) if failed else None)
             reports = self.broker.take_updates()
             if not reports:
-                return
+                break
             commands = self.engine.process(reports, now)
+        for name, spent_ms in self._pace.take_slow():
+            self.log.warning(
+                "slow callback",
+                callback=name,
+                spent_ms=round(spent_ms, 1),
+                budget_ms=self.settings.slow_callback_ms,
+            )
 
     # ---- what others see ---------------------------------------------------------------------
 
@@ -392,7 +410,14 @@ class LiveRun:
             on_stop=self._on_stop_signal,
             on_toggle=self.training.toggle,
             on_train_now=self.training.train_now,
+            on_heard=self._hear,
         )
+
+    def _hear(self, number: signal.Signals) -> None:
+        """Have the watchdog know of a stop at once, in whatever thread: the loop may be stuck."""
+        if number in signals.STOPS:
+            self._stop_heard = self._stop_heard or time.monotonic()
+            self._watchdog.timeslice.ask_to_stop()
 
     def _on_stop_signal(self, name: str) -> None:
         """Stop in order at the first signal, at once at the second."""
@@ -414,7 +439,7 @@ class LiveRun:
         portfolio = self.engine.desk.portfolio
         engine, pending = self.engine.statistics(), self._pending.statistics()
         training, lag = self.training.statistics(), self._lag.take()
-        latency, self._latency = self._latency, Histogram()
+        latency = self._pace.take_latency()
         return {
             "equity": f"{portfolio.equity:.2f}",
             "pnl": f"{portfolio.equity - self._cash_at_start:.2f}",
@@ -463,7 +488,3 @@ def _skipped(slots: Mapping[str, ModelSlot]) -> dict[str, dict[str, int]]:
         for name, slot in slots.items()
         if slot.skips
     }
-
-
-def _received(events: Sequence[Event]) -> int:
-    return events[-1].received

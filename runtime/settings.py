@@ -1,7 +1,8 @@
 """One frozen Settings object; nothing here reads the environment.
 
 A TOML file gives the same names, table by table; an unknown key is an error that names the nearest
-one. A LEAN config.json is read too: its three leaky-bucket keys count, its other keys are reported.
+one. A LEAN config.json is read too: its leaky-bucket keys and its time limit count, its other keys
+are reported.
 """
 
 import difflib
@@ -9,6 +10,7 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -23,9 +25,10 @@ from runtime.training.bucket import PRESETS, default_refill
 
 FEEDS = ("paper", "replay", "synthetic", *VENUES)
 LEAN_KEYS = {
-    "scheduled-event-leaky-bucket-capacity": "capacity",
-    "scheduled-event-leaky-bucket-refill-amount": "refill_amount",
-    "scheduled-event-leaky-bucket-time-interval-minutes": "interval_minutes",
+    "scheduled-event-leaky-bucket-capacity": ("training", "capacity"),
+    "scheduled-event-leaky-bucket-refill-amount": ("training", "refill_amount"),
+    "scheduled-event-leaky-bucket-time-interval-minutes": ("training", "interval_minutes"),
+    "algorithm-manager-time-loop-maximum": ("engine", "timeslice_minutes"),
 }
 
 
@@ -103,10 +106,16 @@ class TradingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Bounds of the loop: events pending, a slow callback's budget, history kept per symbol."""
+    """Bounds of the loop: events pending, history kept per symbol, how long a callback may take.
+
+    Over `slow_callback_ms` it is named, once it has returned; after `hung_callback_seconds` its
+    stack is shown; over `timeslice_minutes` the run fails.
+    """
 
     pending_bound: int = 100_000
     slow_callback_ms: float = 50.0
+    hung_callback_seconds: float = 10.0
+    timeslice_minutes: float = 10.0
     history: int = 10_000
     status_seconds: float = 5.0
     stop_grace_seconds: float = 8.0
@@ -179,20 +188,24 @@ def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _lean(found: Any, path: Path) -> tuple[dict[str, Any], list[str]]:
-    """Take LEAN's bucket keys into [training]; a key with a hyphen is LEAN's own, not a mistake."""
+    """Take LEAN's keys into our tables; a key with a hyphen is LEAN's own, not a mistake."""
     if not isinstance(found, dict):
         raise ConfigError(f"{path} holds a {type(found).__name__}: an object of settings is needed")
     ours = {key: value for key, value in found.items() if "-" not in key}
     theirs = {key: value for key, value in found.items() if "-" in key}
-    training = dict(ours.get("training", {}))
-    for key, name in LEAN_KEYS.items():
+    for key, (table, name) in LEAN_KEYS.items():
         if key in theirs:
-            value = theirs.pop(key)
-            # LEAN writes numbers as text as often as not.
-            training[name] = int(value) if isinstance(value, str) and value.isdigit() else value
-    if training:
-        ours["training"] = training
+            ours = _merge(ours, {table: {name: _number(theirs.pop(key))}})
     return ours, sorted(theirs)
+
+
+def _number(value: Any) -> Any:
+    """Take a number that LEAN has written as text, which it does as often as not."""
+    if isinstance(value, str):
+        for kind in (int, float):
+            with suppress(ValueError):
+                return kind(value)
+    return value
 
 
 def _merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
@@ -305,6 +318,18 @@ def _check_values(settings: Settings, where: str) -> None:
         ("engine.pending_bound", engine.pending_bound, engine.pending_bound >= 1, "1 or more"),
         ("engine.history", engine.history, engine.history >= 1, "1 or more"),
         ("engine.slow_callback_ms", engine.slow_callback_ms, engine.slow_callback_ms > 0, positive),
+        (
+            "engine.hung_callback_seconds",
+            engine.hung_callback_seconds,
+            engine.hung_callback_seconds > 0,
+            positive,
+        ),
+        (
+            "engine.timeslice_minutes",
+            engine.timeslice_minutes,
+            0 < engine.timeslice_minutes < math.inf,
+            positive,
+        ),
         ("engine.status_seconds", engine.status_seconds, engine.status_seconds > 0, positive),
         (
             "engine.stop_grace_seconds",

@@ -6,6 +6,7 @@ where they are called.
 
 import bisect
 import time
+from collections.abc import Callable
 
 import anyio
 import msgspec
@@ -50,16 +51,21 @@ class Histogram:
 
 
 class LagMonitor:
-    """The measuring task; `take` gives the figures since the last call."""
+    """The measuring task; `take` gives the figures since the last call.
 
-    def __init__(self) -> None:
+    `on_turn` is called at each waking: the loop turns.
+    """
+
+    def __init__(self, on_turn: Callable[[], None] = lambda: None) -> None:
         self._histogram = Histogram()
+        self._on_turn = on_turn
 
     async def run(self) -> None:
         """Measure until cancelled."""
         while True:
             asked = time.monotonic()
             await anyio.sleep(PERIOD_SECONDS)
+            self._on_turn()
             late = time.monotonic() - asked - PERIOD_SECONDS
             self._histogram.add(max(0.0, late) * 1000)
 

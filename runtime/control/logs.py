@@ -1,16 +1,18 @@
 """Lines leave the loop as text and are written by a thread: a blocked pipe never blocks trading.
 
 The queue is bounded; what does not fit is dropped and counted, and the count is told in the next
-line that fits. Text on a terminal, JSON lines elsewhere; `at` is engine time where that is not now.
+line that fits; warnings and errors have room of their own. A value too large for a line is cut.
+Text on a terminal, JSON lines elsewhere; `at` is engine time where that is not now.
 """
 
 import json
 import queue
+import reprlib
 import sys
 import threading
 from collections.abc import Callable, Container, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
-from enum import Enum
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,6 +31,11 @@ OUR_WORDS = frozenset(
     }
 )
 QUEUE_LINES = 10_000
+GRAVE_LINES = 50_000
+"""Bound of the queue for warnings and errors: a storm of signals must find room."""
+PLAIN = (str, int, float, bool, type(None))
+VALUE_CHARS = 20_000
+VALUE_PARTS = 1_000
 DRAIN_SECONDS = 2.0
 
 
@@ -64,7 +71,14 @@ class LineWriter:
 
     def put(self, line: str) -> None:
         """Queue one line; never blocks."""
-        if self._lines.qsize() >= QUEUE_LINES:
+        self._put(line, QUEUE_LINES)
+
+    def put_grave(self, line: str) -> None:
+        """Queue a line that has room where others have none."""
+        self._put(line, QUEUE_LINES + GRAVE_LINES)
+
+    def _put(self, line: str, bound: int) -> None:
+        if self._lines.qsize() >= bound:
             self.dropped += 1
             return
         if self.dropped > self._told:
@@ -94,14 +108,50 @@ class _QueueLogger:
     """The end of structlog's chain: every level is one rendered line."""
 
     def __init__(self, writer: LineWriter) -> None:
-        self.debug = self.info = self.warning = self.error = writer.put
+        self.debug = self.info = writer.put
+        self.warning = self.error = writer.put_grave
+
+
+def _short(text: str) -> str:
+    if len(text) <= VALUE_CHARS:
+        return text
+    return f"{text[:VALUE_CHARS]}... ({len(text)} characters)"
 
 
 def _text(value: object) -> str:
     try:
-        return str(value)
+        return _short(str(value))
     except Exception:  # noqa: BLE001  # a value that cannot be shown does not end the run
         return f"<{type(value).__name__}>"
+
+
+def _cut(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Keep a line within bounds: rendering a million numbers would hold up the loop."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = _short(value)
+        elif (
+            isinstance(value, list | tuple | set | frozenset | dict) and _parts(value) > VALUE_PARTS
+        ):
+            event[key] = f"{reprlib.repr(value)} ({len(value)} at the top)"
+        elif isinstance(value, int) and value.bit_length() > VALUE_PARTS:
+            event[key] = _short(hex(value))  # Python has no decimal text for a huge one
+    return event
+
+
+def _parts(value: object) -> int:
+    """Count what a collection holds, itself included; of more than VALUE_PARTS, only so many."""
+    pending, count = [value], 0
+    while pending and count <= VALUE_PARTS:
+        each = pending.pop()
+        count += 1
+        if isinstance(each, list | tuple | set | frozenset):
+            pending += islice(each, VALUE_PARTS)
+        elif isinstance(each, dict):
+            pending += islice(each.values(), VALUE_PARTS)
+        elif isinstance(each, str):
+            count += len(each) // 1000
+    return count
 
 
 def _plain_values(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -110,7 +160,7 @@ def _plain_values(_: object, __: str, event: MutableMapping[str, Any]) -> Mutabl
     if "traceback" in event:
         event["exception"] = event.pop("traceback")  # the renderer's word for several lines
     for key, value in event.items():
-        is_plain = isinstance(value, str | int | float | None) and not isinstance(value, Enum)
+        is_plain = type(value) in PLAIN  # a subclass may show itself otherwise, as an Enum does
         if key in {"exception", "stack"} or not (is_plain or key == "exc_info"):
             event[key] = _text(value)  # the renderer takes those two for text
     return event
@@ -175,6 +225,7 @@ def _processors(settings: LogSettings, stream: TextIO) -> list[Processor]:
     as_text = settings.format == "text" or (settings.format == "auto" and stream.isatty())
     if as_text:
         return [
+            _cut,
             _plain_values,
             _no_control_characters,
             structlog.processors.add_log_level,
@@ -182,6 +233,7 @@ def _processors(settings: LogSettings, stream: TextIO) -> list[Processor]:
             structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=28, sort_keys=False),
         ]
     return [
+        _cut,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _head_first,

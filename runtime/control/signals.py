@@ -1,16 +1,27 @@
 """Signals become calls on the loop: stop in order, stop at once, toggle training, train now.
 
-From the first line of the program until the loop listens, SIGUSR1 and SIGUSR2 are kept for it:
-their default action would kill a run that is still starting. Blocking them would not do: numpy's
-libraries have threads before any code of ours runs, and the kernel picks one that does not block.
+A thread reads them from a pipe that the operating system's own handler writes to: one byte for each
+signal delivered, whatever the loop does meanwhile; so none is lost, none is torn, and a stop is
+heard while a callback hangs. From the first line of the program until the loop listens, SIGUSR1 and
+SIGUSR2 are kept for it: their default action would kill a run that is still starting. Blocking them
+would not do: numpy's libraries have threads before any code of ours runs.
 """
 
+import asyncio
+import os
 import signal
-from collections.abc import Callable
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import anyio
 
-LISTENED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+STOPS = (signal.SIGTERM, signal.SIGINT)
+LISTENED = (*STOPS, signal.SIGUSR1, signal.SIGUSR2)
+AT_ONCE = 8
+"""Signals delivered in one turn of the loop: a storm of them must not hold up the ticks."""
+CHUNK = 65536
 
 _early: list[signal.Signals] = []
 
@@ -26,11 +37,23 @@ async def listen(
     on_stop: Callable[[str], None],
     on_toggle: Callable[[str], object],
     on_train_now: Callable[[str], object],
+    on_heard: Callable[[signal.Signals], None] = lambda _: None,
 ) -> None:
-    """Deliver each signal to its handler, with the signal's name, until cancelled.
+    """Deliver each signal to its handler, with the signal's name and in order, until cancelled.
 
-    Afterwards signals go where they went before.
+    Afterwards signals go where they went before. `on_heard` is told of each at once, in the thread
+    that hears it: it must be short.
     """
+    loop = asyncio.get_running_loop()
+    waiting: deque[signal.Signals] = deque()
+    come = asyncio.Event()
+
+    def hear(numbers: list[signal.Signals]) -> None:
+        for number in numbers:
+            on_heard(number)
+        waiting.extend(numbers)
+        with suppress(RuntimeError):  # the loop has closed
+            loop.call_soon_threadsafe(come.set)
 
     def deliver(number: signal.Signals) -> None:
         if number == signal.SIGUSR1:
@@ -40,13 +63,53 @@ async def listen(
         else:
             on_stop(number.name)
 
-    before = {number: signal.getsignal(number) for number in LISTENED}
+    with _heard_by(hear):
+        while _early:
+            deliver(_early.pop(0))
+        while True:
+            await come.wait()
+            come.clear()
+            while waiting:
+                for _ in range(min(AT_ONCE, len(waiting))):
+                    deliver(waiting.popleft())
+                await anyio.lowlevel.checkpoint()
+
+
+@contextmanager
+def _heard_by(hear: Callable[[list[signal.Signals]], None]) -> Iterator[None]:
+    """Have a thread call `hear` with the signals that come, until the end of the context."""
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)
+
+    def read() -> None:
+        with open(ours, "rb", buffering=0) as pipe:  # a descriptor, no path
+            while chunk := pipe.read(CHUNK):
+                hear([signal.Signals(byte) for byte in chunk if byte in LISTENED])
+
+    threading.Thread(target=read, name="signals", daemon=True).start()
+    elsewhere = signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
+    before = {number: signal.signal(number, _noted) for number in LISTENED}
+    for number in LISTENED:
+        signal.siginterrupt(number, False)
     try:
-        with anyio.open_signal_receiver(*LISTENED) as signals:
-            while _early:
-                deliver(_early.pop(0))
-            async for number in signals:
-                deliver(number)
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
+        signal.set_wakeup_fd(elsewhere)
+        os.close(theirs)  # the thread reads what is left, and ends
+
+
+def _noted(_: int, __: object) -> None:
+    """Do nothing: the byte in the pipe says it. Without a handler there would be none."""
+
+
+def _forget() -> None:
+    """A child that was forked hears for itself: its signals are none of its parent's."""
+    for number in LISTENED:
+        if signal.getsignal(number) is _noted:
+            signal.set_wakeup_fd(-1)
+            signal.signal(number, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -12,7 +12,7 @@ from runtime.training.slots import ModelSlot
 from runtime.training.updates import TrainingUpdate
 from runtime.training.updates import TrainingUpdateKind as Kind
 
-LOUD = {Kind.FAILED, Kind.OUT_OF_QUOTA, Kind.ABANDONED, Kind.MODEL_REJECTED}
+LOUD = {Kind.FAILED, Kind.OUT_OF_QUOTA, Kind.ABANDONED, Kind.MODEL_REJECTED, Kind.TOGGLED}
 
 
 def log_training(log: FilteringBoundLogger, update: TrainingUpdate) -> None:
@@ -23,6 +23,7 @@ def log_training(log: FilteringBoundLogger, update: TrainingUpdate) -> None:
         "elapsed_s": round(update.elapsed, 2),
         "spent_minutes": update.spent,
         "by": update.by,
+        "toggle": update.number,
         "text": update.text,
         "traceback": update.traceback,
     }

@@ -16,6 +16,7 @@ import msgspec
 from anyio.abc import TaskGroup
 
 import runtime.training.waiting  # noqa: F401  # puts in place how tasks wait for readiness
+from runtime.callbacks import Overtime
 from runtime.errors import ConfigError, QuotaExhausted
 from runtime.training.control import JobControl, TrainingControl
 from runtime.training.isolation.base import Isolation, execute
@@ -35,6 +36,8 @@ ENDINGS = {
     JobState.OUT_OF_QUOTA: Kind.OUT_OF_QUOTA,
     JobState.ABANDONED: Kind.ABANDONED,
 }
+PASSING = (KeyboardInterrupt, Overtime)
+"""What a job that runs inline does not answer for: it ends whoever called."""
 
 
 class TrainingManager:
@@ -48,6 +51,8 @@ class TrainingManager:
         on_update: told everything that happens, on the loop; it must be short and not raise.
         rules: billing and limits.
         engine_time: stamps models and updates, ns UTC; default the clock.
+        on_inline_minute: told of each minute granted to a job that runs inline, as its length in
+            ns, in the thread that settles it: what the job holds up may take so much longer.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class TrainingManager:
         *,
         rules: TrainingRules | None = None,
         engine_time: Callable[[], int] | None = None,
+        on_inline_minute: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.control = TrainingControl(lambda: queue.is_on, self.statistics)
         self._queue = queue
@@ -68,6 +74,8 @@ class TrainingManager:
         self._clock = clock
         self._rules = rules or TrainingRules()
         self._engine_time = engine_time or clock.now
+        self._on_inline_minute = on_inline_minute
+        self._inline: JobRun | None = None
         self._known: dict[tuple[str, str], JobRequest] = {}
         self._again = itertools.count(1)
         self._jobs: dict[JobId, Job] = {}
@@ -128,7 +136,8 @@ class TrainingManager:
     def run_inline(self, request: JobRequest, handle: TrainingHandle | None = None) -> Job:
         """Run a request here and now, for a backtest: the same rules, without a loop.
 
-        The bill is settled at the end; a time limit cannot be kept. Where training is off, or the
+        The bill is settled at the end, and by whoever calls `settle_inline` meanwhile; a time limit
+        cannot be kept. Where training is off, or the
         method itself asked for its next run, the job stays queued until something else runs.
 
         Raises:
@@ -137,16 +146,27 @@ class TrainingManager:
         """
         job = self._enqueue(request, handle or TrainingHandle(request))
         while (taken := self._queue.take()) is not None:
-            run = self._begin(taken)
+            run = self._inline = self._begin(taken)
             try:
-                ending = run.judge(execute(taken, run.control, passing=(KeyboardInterrupt,)))
-            except KeyboardInterrupt:
-                self._finish(run, Ending(JobEvent.CANCEL, "interrupted from the keyboard"))
+                ending = run.judge(execute(taken, run.control, PASSING))
+            except PASSING as error:
+                why = "interrupted from the keyboard"
+                if isinstance(error, Overtime):
+                    why = f"its callback {error}"
+                self._finish(run, Ending(JobEvent.CANCEL, why))
                 raise
+            finally:
+                self._inline = None
             self._finish(run, ending)
             if self._fatal is not None:
                 raise self._fatal
         return job
+
+    def settle_inline(self) -> None:
+        """Take the minutes that the job running inline owes by now; safe in any thread."""
+        run = self._inline
+        if run is not None:
+            run.bill()
 
     def train_now(self, by: str) -> list[TrainingHandle]:
         """Submit every known method, as `by` (a person, a signal) asked; return the handles."""
@@ -284,7 +304,7 @@ class TrainingManager:
             quota=self._quota,
             clock=self._clock,
             rules=self._rules,
-            tell=lambda run, kind, text: self._report.tell(kind, run.job, text),
+            tell=self._tell,
         )
         self._runs[request.id] = run
         job.advance(JobEvent.START)
@@ -292,6 +312,11 @@ class TrainingManager:
         job.tell_training()
         self._report.tell(Kind.STARTED, job)
         return run
+
+    def _tell(self, run: JobRun, kind: Kind, text: str) -> None:
+        if kind is Kind.MINUTE_TAKEN and run is self._inline:
+            self._on_inline_minute(self._rules.quantum_ns)
+        self._report.tell(kind, run.job, text)
 
     async def _supervise(self, run: JobRun) -> None:
         try:

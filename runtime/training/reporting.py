@@ -38,6 +38,7 @@ class Reporter:
         self._engine_time = engine_time
         self._on_update = on_update
         self._finished: Counter[JobState] = Counter()
+        self._toggles = 0
         self._spent = 0
 
     def count(self, job: Job) -> None:
@@ -75,6 +76,7 @@ class Reporter:
 
     def toggled(self, by: str, text: str) -> None:
         """Tell that `by` switched training, and to what."""
+        self._toggles += 1
         self._on_update(
             TrainingUpdate(
                 kind=TrainingUpdateKind.TOGGLED,
@@ -83,6 +85,7 @@ class Reporter:
                 is_on=self._queue.is_on,
                 by=by,
                 text=text,
+                number=self._toggles,
             )
         )
 

@@ -5,6 +5,7 @@ after that is discarded. Asking comes first, a grace follows, then the isolation
 Minutes are settled at the end too, so a bill never depends on how busy the event loop was.
 """
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
@@ -67,7 +68,7 @@ def refused(job: Job, quota: QuotaStatistics) -> str:
 
 
 class JobRun:
-    """A job, its thread of control, and its bill. Used on the event loop only."""
+    """A job, its thread of control, and its bill. Used on the event loop, except for `bill`."""
 
     def __init__(
         self,
@@ -90,6 +91,7 @@ class JobRun:
         self._meter = Meter(clock.now(), rules.grace_ns, rules.quantum_ns)
         own = job.request.timeout_ns
         self._timeout_ns = rules.timeout_ns if own is None else own
+        self._billing = threading.Lock()  # a job that runs inline is billed by another thread
         self._verdict: Verdict | None = None
         self._held_because = ""
         self._give_up_at: int | None = None
@@ -117,7 +119,7 @@ class JobRun:
         """Settle the bill and decide the ending; None is a job that was given up."""
         already = self._verdict
         if already is None and result is not None:
-            self._bill()
+            self.bill()
             if result.error and not self.control.has_noticed:
                 return Ending(JobEvent.FAIL, result.error, result)
         if self._verdict is None:
@@ -177,16 +179,17 @@ class JobRun:
         reason = f"{verdict.reason}; it did not stop when asked, and its thread is left behind"
         return Ending(JobEvent.ABANDON, reason)
 
-    def _bill(self) -> None:
-        """Take the minutes that are due; the first one refused is a verdict."""
-        now = self._clock.now()
-        while self._verdict is None and self._meter.due(now):
-            if self._quota.try_consume(1):
-                self._meter.pay()
-                self.job.spent_minutes += 1  # a retry's minutes come on top
-                self._tell(self, TrainingUpdateKind.MINUTE_TAKEN, "")
-            else:
-                self.stop(JobEvent.EXHAUST, refused(self.job, self._quota.statistics()))
+    def bill(self) -> None:
+        """Take the minutes that are due; the first one refused is a verdict. In any thread."""
+        with self._billing:
+            now = self._clock.now()
+            while self._verdict is None and self._meter.due(now):
+                if self._quota.try_consume(1):
+                    self._meter.pay()
+                    self.job.spent_minutes += 1  # a retry's minutes come on top
+                    self._tell(self, TrainingUpdateKind.MINUTE_TAKEN, "")
+                else:
+                    self.stop(JobEvent.EXHAUST, refused(self.job, self._quota.statistics()))
 
     def _look_again(self) -> None:
         """Have the watch find out anew what it waits for."""
@@ -199,7 +202,7 @@ class JobRun:
         The last of these cancels `scope`: the isolation then ends the job its own way.
         """
         while True:
-            self._bill()
+            self.bill()
             now = self._clock.now()
             limit = self._timeout_ns
             if limit is not None and self._meter.elapsed(now) >= limit:

@@ -35,8 +35,9 @@ class TrainingUpdate(msgspec.Struct, frozen=True):
 
     `time` is engine time (ns UTC); `job` and `name` are "" where it is about training as a whole;
     `elapsed` are seconds the job has run, without pauses; `spent` tokens it has taken; `available`
-    tokens in the bucket; `by` who asked; `is_on` whether training is on; `text` one sentence;
-    `traceback` of a method's exception; `fraction` of a progress report, 0 to 1.
+    tokens in the bucket; `by` who asked, and `number` which toggle of the run it is; `is_on`
+    whether training is on; `text` one sentence; `traceback` of a method's exception; `fraction` of
+    a progress report, 0 to 1.
     """
 
     kind: TrainingUpdateKind
@@ -49,6 +50,7 @@ class TrainingUpdate(msgspec.Struct, frozen=True):
     elapsed: float = 0.0
     spent: int = 0
     by: str = ""
+    number: int = 0
     text: str = ""
     traceback: str = ""
     fraction: float = 0.0

@@ -6,6 +6,7 @@ A strategy that signals its own process, or a venue its parent, makes the moment
 import os
 import signal
 import subprocess
+import sys
 from contextlib import suppress
 from itertools import cycle
 from pathlib import Path
@@ -204,17 +205,55 @@ def test_a_signal_before_the_run_listens_is_kept_for_it(
         assert running.end().code == 0
 
 
+SENDER = """
+import os, sys, time
+pid, number = int(sys.argv[1]), int(sys.argv[2])
+begun = time.perf_counter()
+for n in range(2500):
+    os.kill(pid, number)
+    time.sleep(max(0.0, begun + n / 2500 - time.perf_counter()))
+"""
+
+
+def storm(pid: int, *numbers: signal.Signals) -> None:
+    """Send 10,000 signals in about a second from four processes."""
+    senders = [
+        subprocess.Popen([sys.executable, "-S", "-c", SENDER, str(pid), str(number.value)])
+        for number in numbers
+    ]
+    assert [sender.wait(PATIENCE) for sender in senders] == [0] * 4
+
+
 def test_a_storm_of_switches_leaves_no_doubt(tmp_path: Path) -> None:
+    """As many as the kernel delivered are told, each in a line of its own, none torn."""
+    with Running(tmp_path, "run", strategy(tmp_path, TRAINING)) as running:
+        running.until("training: finished")
+        storm(running.pid, *[signal.SIGUSR1] * 4)
+        running.until("status")
+        running.send(signal.SIGTERM)
+        ended = running.end()
+    assert (ended.code, ended.stderr) == (0, "")
+    toggles = ended.of("training: toggled")
+    assert len(toggles) > 100  # hundreds to thousands, as the kernel merges what is still pending
+    assert [line["toggle"] for line in toggles] == list(range(1, len(toggles) + 1))
+    assert all(line["by"] == "SIGUSR1" for line in toggles)
+    switched = [line["training"] for line in toggles]
+    assert all(now == word for now, word in zip(switched, cycle(["off", "on"]), strict=False))
+    assert ended.of("status")[-1]["training"] == switched[-1]
+    assert ended.of("log lines dropped") == []
+
+
+def test_storms_of_both_leave_a_run_that_trades_and_ends_in_order(tmp_path: Path) -> None:
     with Running(tmp_path, "run", strategy(tmp_path, TRAINING + CHATTY)) as running:
         running.until("data")
-        running.send(*[signal.SIGUSR1, signal.SIGUSR2] * 300)
+        storm(running.pid, *[signal.SIGUSR1, signal.SIGUSR2] * 2)
         running.until("data")
         running.send(signal.SIGTERM)
         ended = running.end()
     assert (ended.code, ended.stderr) == (0, "")
     switched = [line["training"] for line in ended.of("training: toggled")]
-    assert switched  # as many as the kernel delivered, each told, none torn
     assert all(now == word for now, word in zip(switched, cycle(["off", "on"]), strict=False))
+    assert len(ended.of("goodbye")) == 1
 
 
 @pytest.mark.parametrize(

@@ -508,17 +508,21 @@ async def test_a_storm_of_sigusr1_is_counted_and_its_parity_kept() -> None:
     def act(strategy: Recorder, _: object) -> None:
         if len(strategy.slices) == 1:
             thread.start()
-        # The last signal reaches the loop some turns after the thread has sent it.
-        if not thread.is_alive() and next(still) > 50:
+        if not thread.is_alive() and told() and next(still) > 50:
             strategy.quit("over")
+
+    def told() -> list[str]:
+        return [line["training"] for line in lines if line["event"] == "training: toggled"]
 
     run = scripted_run(Recorder(act=act), Endless(), SystemClock(), Settings(), log)
     with anyio.fail_after(30):
         outcome = await run.run()
     thread.join()
-    toggled = [line["training"] for line in lines if line["event"] == "training: toggled"]
+    toggled = told()
     assert 1 <= len(toggled) <= 1000
     assert toggled == [("off", "on")[n % 2] for n in range(len(toggled))]
+    numbers = [line["toggle"] for line in lines if line["event"] == "training: toggled"]
+    assert numbers == list(range(1, len(toggled) + 1))
     assert outcome.training.is_on == (len(toggled) % 2 == 0)
     assert outcome.failure is None
 
@@ -546,11 +550,33 @@ async def test_a_run_leaves_a_sign_of_life(tmp_path: Path) -> None:
     assert status["training"] == "on"
 
 
+async def test_latency_counts_the_oldest_event_of_each_slice_up_to_on_data() -> None:
+    """Three slices of one batch: an event that waited an hour, and fresh ones behind it."""
+    now = SystemClock().now()
+    hour = 3600 * SECOND
+    old = Trade(SPY, now - 4 * SECOND, now - hour, 100.0, 1.0)
+    fresh = [Trade(SPY, now - n * SECOND, now, 100.0, 1.0) for n in (3, 2, 1)]
+    seen: list[object] = []
+
+    def act(strategy: Recorder, _: object) -> None:
+        if len(strategy.slices) == 3:
+            seen.append(run.status()["latency_p99_ms"])
+            strategy.quit()
+
+    strategy = Recorder(resolution=Resolution.SECOND, act=act)
+    run = scripted_run(strategy, ScriptedFeed([[old, *fresh]], lockstep=False), SystemClock())
+    await run.run()
+    (latency,) = seen
+    assert isinstance(latency, float)
+    assert latency >= hour / 1e6 * 0.8  # a bucket of the histogram is that wide
+
+
 async def test_a_slow_callback_is_named_in_the_log() -> None:
     log, lines = listening()
     wanted = settings(slow_callback_ms=1e-9)
     run = scripted_run(Recorder(), ScriptedFeed(moments(trade(1))), VirtualClock(), wanted, log)
     await run.run()
     slow = [line for line in lines if line["event"] == "slow callback"]
-    assert {line["callback"] for line in slow} == {"on_data"}
+    callbacks = [line["callback"] for line in slow]
+    assert callbacks == ["initialize", "on_data", "on_end_of_algorithm"]
     assert EngineSettings().slow_callback_ms == 50.0

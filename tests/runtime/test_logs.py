@@ -205,6 +205,47 @@ def test_the_count_of_dropped_lines_is_told_in_the_next_that_fits(
     assert json.loads(written[4]) == {"event": "log lines dropped", "count": 5}
 
 
+def test_warnings_have_room_where_others_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "QUEUE_LINES", 3)
+    monkeypatch.setattr(logs, "GRAVE_LINES", 4)
+    blocked, written = threading.Event(), list[str]()
+
+    def write(line: str) -> None:
+        assert blocked.wait(10)
+        written.append(line)
+
+    writer = LineWriter([write])
+    for n in range(20):
+        writer.put(f"info {n}")
+    for n in range(4):
+        writer.put_grave(f"warning {n}")
+    blocked.set()
+    writer.close()
+    told = [line.strip() for line in written if "warning" in line]
+    assert len([line for line in told if line.startswith("warning")]) >= 3
+    assert any("dropped" in line for line in written)
+
+
+@pytest.mark.parametrize("settings", [JSON, TEXT])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x" * 10_000_000,
+        list(range(1_000_000)),
+        {n: n for n in range(1_000_000)},
+        [["y" * 1000] * 1000] * 1000,
+        b"z" * 10_000_000,
+        10**100_000,
+        np.zeros(10_000_000),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_value_too_large_for_a_line_is_cut(settings: LogSettings, value: object) -> None:
+    (line,) = said(settings, lambda log: log.info("big", value=value, small=1))
+    assert len(line) < 100_000
+    assert "small" in line
+
+
 def test_a_full_disk_or_a_closed_pipe_is_counted_and_the_others_get_their_lines() -> None:
     good: list[str] = []
 

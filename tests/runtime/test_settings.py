@@ -40,9 +40,11 @@ def test_lean_keys_are_accepted_and_its_others_reported(tmp_path: Path) -> None:
         "config.json",
         """{"environment-name": "x", "scheduled-event-leaky-bucket-capacity": 60,
             "scheduled-event-leaky-bucket-refill-amount": "10",
-            "scheduled-event-leaky-bucket-time-interval-minutes": 720}""",
+            "scheduled-event-leaky-bucket-time-interval-minutes": 720,
+            "algorithm-manager-time-loop-maximum": "0.5"}""",
     )
     settings, ignored = load_settings(path, {})
+    assert settings.engine.timeslice_minutes == 0.5
     assert settings.training.bucket() == (60, 10, 720 * MINUTE)
     assert ignored == ["environment-name"]
 
@@ -62,6 +64,13 @@ def test_lean_keys_are_accepted_and_its_others_reported(tmp_path: Path) -> None:
         ("a.toml", "[training]\npolicy = 'wait'\n", ["training.policy", "wait"]),
         ("a.toml", "time_zone = 'Mars/Olympus'\n", ["Mars/Olympus", "IANA"]),
         ("a.toml", "[engine]\npending_bound = 0\n", ["engine.pending_bound is 0"]),
+        ("a.toml", "[engine]\ntimeslice_minutes = 0.0\n", ["engine.timeslice_minutes is 0"]),
+        ("a.toml", "[engine]\nhung_callback_seconds = nan\n", ["engine.hung_callback_seconds"]),
+        (
+            "a.json",
+            '{"algorithm-manager-time-loop-maximum": "ten"}',
+            ["timeslice_minutes is 'ten'"],
+        ),
         ("a.toml", "[feed]\nrate = -1.0\n", ["feed.rate is -1"]),
         ("a.toml", "[feed]\nspeed = nan\n", ["feed.speed is nan"]),
         ("a.toml", "[trading]\ncash = inf\n", ["trading.cash is inf"]),

@@ -91,6 +91,7 @@ class Bench:
         workers: int = 1,
         rules: TrainingRules | None = None,
         isolations: Mapping[str, Isolation] | None = None,
+        on_inline_minute: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.clock = VirtualClock(T0)
         self.queue = TrainingQueue(workers)
@@ -105,6 +106,7 @@ class Bench:
             self.clock,
             self._take,
             rules=rules or TrainingRules(),
+            on_inline_minute=on_inline_minute,
         )
 
     def _take(self, update: TrainingUpdate) -> None:
