@@ -2,6 +2,8 @@
 
 import msgspec
 
+from feeds.base import Subscription
+from feeds.events import Symbol
 from runtime.trading.orders import ClientOrderId
 from runtime.trading.risk import Approved
 from runtime.training.jobs import JobRequest, TrainingHandle
@@ -38,6 +40,18 @@ class HoldTraining(msgspec.Struct, frozen=True):
     held: bool
 
 
+class Subscribe(msgspec.Struct, frozen=True):
+    """Have the feed bring a symbol that was added while the run goes on."""
+
+    subscription: Subscription
+
+
+class Unsubscribe(msgspec.Struct, frozen=True):
+    """Have the feed bring a symbol no more."""
+
+    symbol: Symbol
+
+
 class Log(msgspec.Struct, frozen=True):
     """Write one line; `level` is debug, info, warning or error. Fields may have any name."""
 
@@ -53,4 +67,6 @@ class Stop(msgspec.Struct, frozen=True):
     failed: bool = False
 
 
-Command = Submit | CancelOrder | Train | Register | HoldTraining | Log | Stop
+Command = (
+    Submit | CancelOrder | Train | Register | HoldTraining | Subscribe | Unsubscribe | Log | Stop
+)

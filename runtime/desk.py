@@ -14,12 +14,24 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from feeds.base import Subscription
-from feeds.events import AssetClass, Bar, Symbol
+from feeds.events import AssetClass, Bar, FeedState, Symbol
 from runtime.callbacks import require_plain
-from runtime.commands import CancelOrder, Command, HoldTraining, Log, Register, Stop, Submit, Train
+from runtime.commands import (
+    CancelOrder,
+    Command,
+    HoldTraining,
+    Log,
+    Register,
+    Stop,
+    Submit,
+    Subscribe,
+    Train,
+    Unsubscribe,
+)
 from runtime.errors import StrategyError
 from runtime.history import BarWindow, TickWindow
 from runtime.lines import SymbolLine
+from runtime.rhythm import Rhythm
 from runtime.schedule.agenda import ScheduledEvent
 from runtime.schedule.dates import DateRule
 from runtime.schedule.schedule import Schedule, check_rules
@@ -76,6 +88,8 @@ class Desk:
         self.order_events: list[OrderEvent] = []
         self.lines: dict[Symbol, SymbolLine] = {}
         self.securities: dict[Symbol, Security] = {}
+        self.rhythms: dict[Symbol, Rhythm] = {}
+        self.feeds: dict[str, FeedState] = {}
         self.orders: dict[ClientOrderId, TrackedOrder] = {}
         self.slots: dict[str, ModelSlot] = {}
         self.warm_up: timedelta | int | None = None
@@ -120,12 +134,31 @@ class Desk:
 
     def add(self, symbol: Symbol, asset_class: AssetClass, resolution: Resolution) -> Security:
         """Subscribe; the same symbol again returns what is there."""
-        self._only_in_initialize(f"add {symbol}")
         if symbol not in self.securities:
             security = Security(symbol, asset_class, resolution)
             self.securities[symbol] = security
             self.lines[symbol] = SymbolLine(security, self._history)
+            self.rhythms[symbol] = Rhythm()
+            if not self.is_initializing:
+                self.commands.append(Subscribe(Subscription(symbol, asset_class)))
         return self.securities[symbol]
+
+    def remove(self, symbol: Symbol) -> bool:
+        """Close what is held, then unsubscribe; False where the symbol is not there."""
+        if symbol not in self.securities:
+            return False
+        self.liquidate(symbol, "Removed")
+        del self.securities[symbol], self.lines[symbol], self.rhythms[symbol]
+        if not self.is_initializing:
+            self.commands.append(Unsubscribe(symbol))
+        return True
+
+    def is_stale(self, symbol: Symbol) -> bool:
+        """Whether a symbol has been silent for longer than its own pace explains, or all is."""
+        if self.feeds and FeedState.LIVE not in self.feeds.values():
+            return True
+        rhythm = self.rhythms.get(symbol)
+        return rhythm is None or rhythm.is_stale(self.now_ns)
 
     def set_cash(self, amount: Decimal) -> None:
         """Set the starting cash."""

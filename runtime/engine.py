@@ -207,6 +207,7 @@ class Engine:
                 about = {"symbol": event.symbol or "all", "seconds": seconds}
                 self.desk.log("warning", "data gap", {**about, "reason": event.reason})
             case Status():
+                self.desk.feeds[event.feed] = event.state
                 is_bad = event.state is FeedState.DISCONNECTED
                 about = {"feed": event.feed, "state": event.state, "detail": event.detail}
                 self.desk.log("warning" if is_bad else "info", "feed", about)
@@ -220,6 +221,7 @@ class Engine:
         """After a batch: mark the position, remember when the line must wake and what has ended."""
         line = self.desk.lines[symbol]
         self.desk.portfolio.mark(symbol, line.security.price)
+        self.desk.rhythms[symbol].beat(self.desk.now_ns)
         wake = line.next_wake()
         if wake is not None and (self._wake is None or wake < self._wake):
             self._wake = wake
@@ -248,7 +250,7 @@ class Engine:
         moments = split(out, ended)
         for place, moment in enumerate(moments, 1):
             for bar, handler in moment.ended:
-                if handler is None:
+                if handler is None and bar.symbol in self.desk.lines:  # not removed meanwhile
                     self.desk.lines[bar.symbol].show(bar)
             for bar, handler in moment.ended:
                 if handler is not None:
@@ -304,7 +306,7 @@ class Engine:
         for slot in self.desk.slots.values():
             slot.expire(self.desk.now_ns)
         self._slices += 1
-        moment = build_slice(out, self.desk.now_ns, self.desk.zone)
+        moment = build_slice(out, self.desk.now_ns, self.desk.zone, self.desk.is_stale)
         self._callbacks.call("on_data", self.strategy.on_data, moment)
         self._tell_orders()
 

@@ -20,7 +20,18 @@ from feeds.events import SECOND, Event, MarketEvent
 from feeds.files.merge import due
 from runtime.callbacks import describe
 from runtime.clock import Clock, VirtualClock
-from runtime.commands import CancelOrder, Command, HoldTraining, Log, Register, Stop, Submit, Train
+from runtime.commands import (
+    CancelOrder,
+    Command,
+    HoldTraining,
+    Log,
+    Register,
+    Stop,
+    Submit,
+    Subscribe,
+    Train,
+    Unsubscribe,
+)
 from runtime.control import signals
 from runtime.control.lag import LagMonitor
 from runtime.control.logs import free_names
@@ -387,6 +398,10 @@ class LiveRun:
                     case HoldTraining(held):
                         self._trained = True
                         self.training.hold(held)
+                    case Subscribe(subscription):
+                        self.feed.subscribe([subscription])
+                    case Unsubscribe(symbol):
+                        self.feed.unsubscribe([symbol])
                     case Log(level, event, fields):
                         getattr(self.log, level)(event, **free_names(fields))
                     case Stop(reason, failed):

@@ -5,7 +5,7 @@ notices are never dropped, and when they alone are too many the reader of the so
 (`is_full`) until a slice has been taken.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TypeVar
 
@@ -129,6 +129,7 @@ class Slice:
         "_keys",
         "_quote_bars",
         "_quotes",
+        "_stale",
         "_ticks",
         "_trades",
         "_tz",
@@ -136,8 +137,15 @@ class Slice:
         "time_ns",
     )
 
-    def __init__(self, events: Sequence[Event], time_ns: int, tz: tzinfo) -> None:
+    def __init__(
+        self,
+        events: Sequence[Event],
+        time_ns: int,
+        tz: tzinfo,
+        stale: Callable[[Symbol], bool] | None = None,
+    ) -> None:
         self.events = events
+        self._stale = stale
         self.time_ns = time_ns
         self._tz = tz
         self._keys: dict[Symbol, None] | None = None
@@ -198,6 +206,14 @@ class Slice:
         """Data that we know we do not have, told in this slice."""
         return [event for event in self.events if isinstance(event, Gap)]
 
+    def is_stale(self, symbol: str) -> bool:
+        """Whether a symbol has been silent for longer than its own pace explains.
+
+        Ask it of symbols that are not in the slice: their last prices may be no prices any more.
+        Everything is stale while the feed is away.
+        """
+        return self._stale is not None and self._stale(Symbol(symbol))
+
     @property
     def has_data(self) -> bool:
         """Whether there is any market event, and not only notices of the feed."""
@@ -251,12 +267,19 @@ class Slice:
         return self._keys
 
 
-def build_slice(events: Sequence[Event], time_ns: int, tz: tzinfo) -> Slice:
+def build_slice(
+    events: Sequence[Event],
+    time_ns: int,
+    tz: tzinfo,
+    stale: Callable[[Symbol], bool] | None = None,
+) -> Slice:
     """Make the slice of `events` at `time_ns` (ns UTC); `tz` is the strategy's zone.
+
+    `stale` answers for symbols, as of that moment; without it nothing is stale.
 
     The events are kept, not copied: hand over a list that nobody changes any more.
     """
-    return Slice(events, time_ns, tz)
+    return Slice(events, time_ns, tz, stale)
 
 
 def _lists(events: Sequence[Event], kind: type[_Tick]) -> dict[Symbol, list[_Tick]]:

@@ -76,6 +76,10 @@ class Context(Protocol):
         """Subscribe."""
         ...
 
+    def remove(self, symbol: Symbol) -> bool:
+        """Close and unsubscribe."""
+        ...
+
     def set_cash(self, amount: Decimal) -> None:
         """Set the starting cash."""
         ...
@@ -229,6 +233,13 @@ class Strategy:
         """Subscribe to whatever the ticker looks like: "SPY", "BTC/USD" or "EUR/USD"."""
         asset_class = guess_class(Symbol(ticker.strip().upper()))
         return self._door.add(canonical(ticker, asset_class), asset_class, resolution)
+
+    def remove_security(self, symbol: str) -> bool:
+        """Cancel its orders, close its position, unsubscribe; False where it was never added.
+
+        Like the add_* words this may be called at any time; a live feed changes while it runs.
+        """
+        return self._door.remove(Symbol(symbol))
 
     def set_cash(self, amount: float | Decimal) -> None:
         """Set the starting cash of a paper account; only in initialize."""

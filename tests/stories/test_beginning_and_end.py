@@ -97,7 +97,6 @@ async def test_profit_counts_from_the_cash_that_initialize_sets() -> None:
     [
         ("set_cash", lambda s: s.set_cash(1)),
         ("set_warm_up", lambda s: s.set_warm_up(1)),
-        ("add QQQ", lambda s: s.add_equity("QQQ")),
     ],
 )
 async def test_what_belongs_into_initialize_is_refused_later(what: str, call: object) -> None:
