@@ -176,7 +176,7 @@ class Session:
                 if core.refusal is not None:
                     raise core.refusal
                 if core.fault is not None:
-                    raise Dropped(f"the venue said {core.fault}")
+                    raise Dropped(core.fault)
         except ConnectionClosed as closed:
             raise self._ending(closed) from None
         finally:
@@ -279,13 +279,19 @@ class Session:
             now = clock()
             if wake is None or wake > now:
                 continue
-            events = self._try_live(core.tick(now), now)
-            self.flush()
-            if events:
-                await self._sink(self, events, now)
-            if core.fault is not None:
-                self._verdict = core.fault
-                await self._socket.close()
+            await self._hand_on(core.tick(now), now)
+
+    async def _hand_on(self, events: list[Event], now: int) -> None:
+        """Do as the reader does for what no frame brought; it may be what makes us live."""
+        self.flush()
+        events = self._try_live(events, now)
+        if events:
+            await self._sink(self, events, now)
+        if self.core.refusal is not None:
+            raise self.core.refusal
+        if self.core.fault is not None:
+            self._verdict = self.core.fault
+            await self._socket.close()
 
     # --- questions over HTTP -------------------------------------------------------------------
 
@@ -306,9 +312,8 @@ class Session:
         further = self.core.take_requests()
         for more in further:
             self.ask(more, is_history=is_history and more.symbol == request.symbol)
-        self.flush()
-        if events := self._try_live(events, received):
-            await self._sink(self, events, received)
+        self._rearm.set()  # an answer may have moved a deadline
+        await self._hand_on(events, received)
         symbol = request.symbol
         if is_history and symbol is not None:
             self._histories[symbol] -= 1

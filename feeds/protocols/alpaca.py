@@ -297,7 +297,7 @@ class AlpacaDecoder(VenueCore):
         elif error.code in FINAL:
             self.refusal = VenueRefused(f"the venue refused: {words}", error.code)
         else:
-            self.fault = words
+            self.fault = f"the venue said {words}"
 
     def _send(self, message: dict[str, Any]) -> None:
         encoded = self._encode(message)

@@ -414,7 +414,8 @@ class BinanceProtocol(VenueCore):
         return HttpGet(path, f"trades:{name}:{first}:{last}", symbol)
 
     def _on_history(self, rest: str, status: int, body: bytes, received: int) -> list[Event]:
-        name, first, last = rest.split(":")
+        name, begin, until = rest.split(":")
+        first, last = int(begin), int(until)
         symbol = self._names.find(name)
         if symbol is None:
             return self.ignore("answer for a symbol that is gone")
@@ -424,15 +425,15 @@ class BinanceProtocol(VenueCore):
         rows: Sequence[wire.HistoryTrade | wire.HistoryAggregate]
         rows = wire.decode_history(body, channel)
         # What is newer comes by itself, and is no jump.
-        missing = sorted((row for row in rows if row.t <= int(last)), key=_number)
+        missing = sorted((row for row in rows if first <= row.t <= last), key=_number)
         trades = [wire.trade_of(row, symbol, received) for row in missing]
         events: list[Event] = []
         for row, trade in zip(missing, trades, strict=True):
             if self.continuity.admit(symbol, row.t, trade.time, received, channel).is_new:
                 events.append(trade)
-        end = missing[-1].t if missing else int(last)
-        if channel == "aggTrade" and int(first) <= end < int(last):
-            self.ask(self._history(name, end + 1, int(last)))
+        end = missing[-1].t if missing else last
+        if channel == "aggTrade" and end < last:
+            self.ask(self._history(name, end + 1, last))
         return self.outcome(events, "history without news")
 
 

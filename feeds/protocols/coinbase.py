@@ -176,18 +176,20 @@ class CoinbaseProtocol(CoinbaseCore):
 
     def http_response(self, tag: str, status: int, body: bytes, received: int) -> list[Event]:
         """Take a page of trades; where older ones are missing, ask for the page before."""
-        _, product, first, last = tag.split(":")
+        _, product, begin, end = tag.split(":")
+        first, last = int(begin), int(end)
         try:
             symbol = self._names.find(product)
             if status != 200 or symbol is None:
                 return self.ignore("no history")
             rows = _history.decode(body)
-            events = self.admit_history((_trade(row, symbol, received) for row in rows), int(last))
+            trades = [_trade(row, symbol, received) for row in rows]
         except _UNREADABLE as error:
             return self.unreadable(error, body, received)
+        events = self.admit_history(trades, first, last)
         oldest = min((row.trade_id for row in rows), default=0)
-        if int(first) < oldest <= int(last):
-            self.ask(self.history(symbol, int(first), oldest - 1, None))
+        if first < oldest <= last:
+            self.ask(self.history(symbol, first, oldest - 1, None))
         return self.outcome(events, "history without news")
 
     # --- quotes and books ----------------------------------------------------------------------

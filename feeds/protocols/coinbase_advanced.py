@@ -205,19 +205,20 @@ class CoinbaseAdvancedProtocol(CoinbaseCore):
         path = f"/api/v3/brokerage/market/products/{product}/ticker?limit={PAGE}"
         if gap is not None:
             path += f"&start={gap.start // SECOND}&end={gap.end // SECOND + 1}"
-        return HttpGet(path, f"trades:{product}:{last}", symbol)
+        return HttpGet(path, f"trades:{product}:{first}:{last}", symbol)
 
     def http_response(self, tag: str, status: int, body: bytes, received: int) -> list[Event]:
         """Take the trades of a gap."""
-        _, product, last = tag.split(":")
+        _, product, first, last = tag.split(":")
         try:
             symbol = self._names.find(product)
             if status != 200 or symbol is None:
                 return self.ignore("no history")
-            trades = (_trade(row, symbol, received) for row in _history(body).trades)
-            return self.outcome(self.admit_history(trades, int(last)), "history without news")
+            trades = [_trade(row, symbol, received) for row in _history(body).trades]
         except _UNREADABLE as error:
             return self.unreadable(error, body, received)
+        events = self.admit_history(trades, int(first), int(last))
+        return self.outcome(events, "history without news")
 
     # --- quotes and books ----------------------------------------------------------------------
 

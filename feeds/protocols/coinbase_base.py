@@ -129,11 +129,11 @@ class CoinbaseCore(VenueCore):
             return []
         return [trade] if verdict.gap is None else [verdict.gap, trade]
 
-    def admit_history(self, trades: Iterable[Trade], last: int) -> list[Event]:
+    def admit_history(self, trades: Iterable[Trade], first: int, last: int) -> list[Event]:
         """Return those that were missing, by number; what is newer than `last` comes by itself."""
         events: list[Event] = []
         for trade in sorted(trades, key=lambda trade: int(trade.trade_id)):
-            if int(trade.trade_id) <= last:
+            if first <= int(trade.trade_id) <= last:
                 events += self.admit(trade)
         return events
 

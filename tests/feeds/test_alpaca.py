@@ -167,7 +167,7 @@ def test_errors_of_the_moment_are_faults(code: int) -> None:
     decoder = connected()
     decoder.receive(encode(Codec.JSON, [{"T": "error", "code": code, "msg": "later"}]), NOW)
     assert decoder.refusal is None
-    assert decoder.fault == f"{code} later"
+    assert decoder.fault == f"the venue said {code} later"
 
 
 def test_a_restart_begins_the_login_again_and_keeps_the_counts() -> None:

@@ -329,6 +329,17 @@ def test_gap_shown_by_last_match_holds_that_trade_too() -> None:
     assert len(receive({**MATCH, "trade_id": 881617}, protocol)) == 1
 
 
+def test_history_outside_of_its_gap_is_not_looked_at() -> None:
+    """Its times may be younger than ours, which elsewhere shows that numbers begin again."""
+    protocol = connected(BAND)
+    receive(MATCH, protocol)
+    receive({**MATCH, "trade_id": 881616}, protocol)
+    body = page(881617, 881616, 881615, 881614, 5)
+    events = protocol.http_response("trades:BAND-GBP:881615:881615", 200, body, NOW)
+    assert [e.trade_id for e in events if isinstance(e, Trade)] == ["881615"]
+    assert len(receive({**MATCH, "trade_id": 881617}, protocol)) == 1
+
+
 @pytest.mark.parametrize(("status", "body"), [(500, b""), (0, b""), (200, b"{}"), (200, b"[]")])
 def test_history_that_is_none_fills_nothing(status: int, body: bytes) -> None:
     protocol = connected(BAND)

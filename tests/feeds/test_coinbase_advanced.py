@@ -201,8 +201,8 @@ def test_jump_in_the_numbers_is_told_before_the_trade_that_shows_it() -> None:
 @pytest.mark.parametrize(("status", "body"), [(500, b""), (0, b""), (200, b"[]")])
 def test_history_that_is_none_fills_nothing(status: int, body: bytes) -> None:
     protocol, _ = connected(ETH)
-    assert numbers(protocol.http_response("trades:ETH-USDT:9", status, body, NOW)) == []
-    assert protocol.http_response("trades:GONE-USD:9", 200, b"{}", NOW) == []
+    assert numbers(protocol.http_response("trades:ETH-USDT:5:9", status, body, NOW)) == []
+    assert protocol.http_response("trades:GONE-USD:5:9", 200, b"{}", NOW) == []
 
 
 def test_one_unreadable_trade_leaves_none_of_its_frame_seen() -> None:

@@ -419,7 +419,7 @@ def test_an_unknown_symbol_is_a_refusal(codec: Codec) -> None:
 def test_a_full_house_is_of_the_moment(codec: Codec) -> None:
     decoder, _ = ends(codec, FeedKind.CRYPTO, occupancy=Occupancy(0))
     assert decoder.refusal is None
-    assert decoder.fault == "406 connection limit exceeded"
+    assert decoder.fault == "the venue said 406 connection limit exceeded"
 
 
 FINITE = st.floats(1e-300, 1e300)

@@ -1,27 +1,38 @@
 """Whole adapters over real sockets, each against a server that keeps to its venue's dialogue.
 
 The server answers each subscription in the venue's way, tells its data, cuts the connection, and on
-the next one tells the end of what it told again, and more. Nothing may be lost or told twice.
+the next one tells more: with the end of what it told before, or with a gap that is to be had over
+HTTP from the same address. Nothing may be lost or told twice.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import anyio
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
 
 from feeds.base import Subscription
 from feeds.events import AssetClass, Event, FeedState, Gap, Quote, Status, Symbol, Trade
 from feeds.protocols.base import Options, VenueSpec
+from feeds.protocols.binance import BINANCE
+from feeds.protocols.bitstamp import BITSTAMP
 from feeds.protocols.bybit import BYBIT
+from feeds.protocols.coinbase import COINBASE
+from feeds.protocols.coinbase_advanced import COINBASE_ADVANCED
 from feeds.protocols.kraken import KRAKEN
 from feeds.protocols.okx import OKX
 from feeds.session import END_OF_TAPE, ConnectionSettings
 from feeds.stream import LiveFeed
+from tests.feeds import test_binance_protocol as binance
+from tests.feeds import test_bitstamp as bitstamp
 from tests.feeds import test_bybit as bybit
+from tests.feeds import test_coinbase as coinbase
+from tests.feeds import test_coinbase_advanced as advanced
 from tests.feeds import test_kraken as kraken
 from tests.feeds import test_okx as okx
 
@@ -30,7 +41,11 @@ Frames = Sequence[str]
 
 
 class Venue(NamedTuple):
-    """A venue's side: what it greets with, how it answers, what it tells on each connection."""
+    """A venue's side: what it greets with, how it answers, what it tells on each connection.
+
+    `asks` frames come of us on each connection; `rest` are the beginnings of HTTP paths and what
+    is answered to them.
+    """
 
     spec: VenueSpec
     symbol: str
@@ -39,6 +54,8 @@ class Venue(NamedTuple):
     answer: Callable[[str], Frames]
     tells: tuple[Frames, Frames]
     trades: list[str]
+    asks: int = 2  # trades and books
+    rest: Mapping[str, str] = {}
 
 
 def kraken_answer(text: str) -> Frames:
@@ -66,6 +83,47 @@ def okx_trade(*ids: str) -> str:
 
 def kraken_trades(kind: str, *numbers: int) -> str:
     return kraken.message("trade", *[kraken.trade(n, n) for n in numbers], kind=kind)
+
+
+def binance_answer(text: str) -> Frames:
+    return [json.dumps({"result": None, "id": json.loads(text)["id"]})]
+
+
+def binance_trades(*numbers: int) -> Frames:
+    return [json.dumps({**binance.TRADE, "a": number}) for number in numbers]
+
+
+def bitstamp_answer(text: str) -> Frames:
+    channel = json.loads(text)["data"]["channel"]
+    return [json.dumps({"event": "bts:subscription_succeeded", "channel": channel, "data": {}})]
+
+
+def bitstamp_trade(number: int) -> str:
+    return json.dumps({**bitstamp.TRADE, "data": {**bitstamp.TRADE["data"], "id": number}})
+
+
+def coinbase_answer(text: str) -> Frames:
+    request = json.loads(text)
+    products = request["product_ids"]
+    channels = [{"name": name, "product_ids": products} for name in request["channels"]]
+    return [json.dumps({"type": "subscriptions", "channels": channels})]
+
+
+def coinbase_match(number: int, kind: str = "match") -> str:
+    return json.dumps({**coinbase.MATCH, "type": kind, "trade_id": number})
+
+
+def advanced_answer(text: str) -> Frames:
+    request = json.loads(text)
+    channel = request["channel"]
+    number = ("heartbeats", "market_trades", "level2").index(channel)
+    served = {channel: request.get("product_ids", [channel])}
+    return [advanced.frame("subscriptions", {"subscriptions": served}, number=number)]
+
+
+def advanced_trades(number: int, kind: str, *trades: int) -> str:
+    rows = [advanced.trade(each) for each in reversed(trades)]
+    return advanced.frame("market_trades", advanced.trades(*rows, kind=kind), number=number)
 
 
 KRAKEN_BOOK = kraken.book("snapshot", "BTC/USD", kraken.BIDS, kraken.ASKS, kraken.CHECKSUM)
@@ -102,40 +160,128 @@ VENUES = [
         ([OKX_BOOK, okx_trade("8", "9")], [OKX_BOOK, okx_trade("9"), okx_trade("12")]),
         ["8", "9", "12"],
     ),
+    Venue(
+        BINANCE,
+        "BNB/BTC",
+        "/stream",
+        [],
+        binance_answer,
+        (
+            [binance.depth(99, 101, [["1.01", "1"]]), *binance_trades(1, 2)],
+            [binance.depth(99, 101, [["1.01", "1"]]), *binance_trades(5)],
+        ),
+        ["1", "2", "3", "4", "5"],
+        1,
+        {
+            "/api/v3/ticker/bookTicker": binance.listed("BNBBTC").decode(),
+            "/api/v3/depth?symbol=BNBBTC": binance.snapshot(100).decode(),
+            "/api/v3/aggTrades?symbol=BNBBTC&fromId=3": f"[{','.join(binance_trades(3, 4))}]",
+        },
+    ),
+    Venue(
+        BITSTAMP,
+        "ETH/USD",
+        "/",
+        [],
+        bitstamp_answer,
+        (
+            [bitstamp.changes(bitstamp.US + 1, []), bitstamp_trade(1), bitstamp_trade(2)],
+            [bitstamp.changes(bitstamp.US + 1, []), bitstamp_trade(2), bitstamp_trade(3)],
+        ),
+        ["1", "2", "3"],
+        2,
+        {"/api/v2/order_book/ethusd/": bitstamp.snapshot(bitstamp.US).decode()},
+    ),
+    Venue(
+        COINBASE,
+        "BAND/GBP",
+        "/",
+        [],
+        coinbase_answer,
+        (
+            [json.dumps(coinbase.SNAPSHOT), coinbase_match(10, "last_match"), coinbase_match(11)],
+            [json.dumps(coinbase.SNAPSHOT), coinbase_match(13, "last_match"), coinbase_match(14)],
+        ),
+        ["11", "12", "13", "14"],
+        1,
+        {"/products/BAND-GBP/trades": coinbase.page(13, 12, 11).decode()},
+    ),
+    Venue(
+        COINBASE_ADVANCED,
+        "ETH/USDT",
+        "/",
+        [],
+        advanced_answer,
+        (
+            [
+                advanced.frame("l2_data", advanced.SNAPSHOT, number=3),
+                advanced_trades(4, "snapshot", 1, 2),
+                advanced_trades(5, "update", 3),
+            ],
+            [
+                advanced.frame("l2_data", advanced.SNAPSHOT, number=3),
+                advanced_trades(4, "snapshot", 2, 3, 4, 5),
+                advanced_trades(5, "update", 6),
+            ],
+        ),
+        ["3", "4", "5", "6"],
+        3,
+    ),
 ]
 
 
 @pytest.mark.parametrize("venue", VENUES, ids=lambda venue: venue.spec.name)
 async def test_adapter_keeps_the_dialogue_and_loses_nothing_over_a_cut(venue: Venue) -> None:
     paths: list[str] = []
+    events: list[Event] = []
+    came = anyio.Event()
+
+    def rest(socket: ServerConnection, request: Request) -> Response | None:
+        if "Upgrade" in request.headers:
+            return None
+        for path, body in venue.rest.items():
+            if request.path.startswith(path):
+                return socket.respond(HTTPStatus.OK, body)
+        return socket.respond(HTTPStatus.NOT_FOUND, "")
 
     async def talk(socket: ServerConnection) -> None:
+        nonlocal came
         assert socket.request is not None
         paths.append(socket.request.path)
         for frame in venue.greeting:
             await socket.send(frame)
-        for _ in range(2):  # trades and books
+        for _ in range(venue.asks):
             text = await socket.recv()
             assert isinstance(text, str)
             for frame in venue.answer(text):
                 await socket.send(frame)
         for frame in venue.tells[len(paths) - 1]:
             await socket.send(frame)
+        while not is_told(len(paths)):
+            await came.wait()
+            came = anyio.Event()
         if len(paths) == 1:
             await socket.close(1012, "service restart")
         else:
             await socket.close(1000, END_OF_TAPE)
 
-    events: list[Event] = []
+    def is_told(connections: int) -> bool:
+        """Whether each connection has shown its book, and the last one the last trade."""
+        last = connections == 1 or any(
+            isinstance(event, Trade) and event.trade_id == venue.trades[-1] for event in events
+        )
+        return last and sum(isinstance(event, Quote) for event in events) == connections
 
     async def deliver(batch: Sequence[Event]) -> None:
         events.extend(batch)
+        came.set()
 
-    async with serve(talk, "127.0.0.1", 0, compression=None) as server:
+    async with serve(talk, "127.0.0.1", 0, compression=None, process_request=rest) as server:
         port = server.sockets[0].getsockname()[1]
         feed = LiveFeed(
             venue.spec,
             url=f"ws://127.0.0.1:{port}",
+            rest_url=f"http://127.0.0.1:{port}",
             options=Options(book=True),
             settings=SETTINGS,
         )
