@@ -132,8 +132,17 @@ class Market(Protocol):
         """Whether nothing will ever follow."""
         ...
 
-    def subscribe(self, symbol: Symbol, asset_class: AssetClass, now: int) -> bool:
-        """Have this symbol in the market from now on; False where it is not to be had."""
+    @property
+    def upcoming(self) -> int | None:
+        """The time of its next event, where it knows it: nothing happens before."""
+        ...
+
+    def subscribe(self, symbol: Symbol, asset_class: AssetClass | None, now: int) -> bool:
+        """Have this symbol in the market from now on; False where it is not to be had.
+
+        With a class, only if it is of that class and has trades, quotes or minute bars, which are
+        what Alpaca's stream has words for; None: whatever it is.
+        """
         ...
 
     def advance(self, until: int) -> Sequence[MarketEvent]:

@@ -18,7 +18,7 @@ from feeds.base import ConnectionStatistics, Deliver, Subscription
 from feeds.budget import TOO_MANY, Budget
 from feeds.dial import Address, Dropped, HttpRefusal, Silent, Untrusted, dial
 from feeds.errors import FeedError, VenueRefused
-from feeds.events import SECOND, Bar, Event, FeedState, Gap, Quote, Status, Symbol, Trade
+from feeds.events import SECOND, Bar, Event, FeedState, Gap, Quote, QuoteBar, Status, Symbol, Trade
 from feeds.protocols.base import Limits, SymbolState, VenueProtocol
 from feeds.seam import Seam
 from feeds.session import END_OF_TAPE, ConnectionSettings, Ended, Session, only
@@ -224,7 +224,7 @@ class Connection:
             if status in FORBIDDEN:
                 raise VenueRefused(words, status) from None
             if not been_live and status < 500:
-                question = "is the URL that of a market-data stream?"
+                question = f"is there a market-data stream at {core.path}?"
                 raise FeedError(f"{words}: {question}") from None
             raise Dropped(str(refusal)) from None
         except Untrusted as error:
@@ -369,8 +369,8 @@ class Connection:
     def _remember(self, session: Session) -> None:
         """Note where in the venue's time the data stopped; data and health reset the backoff."""
         for event in reversed(session.latest):
-            if isinstance(event, (Trade, Quote, Bar)):
-                self._latest = event.time, event.received
+            if isinstance(event, (Trade, Quote, Bar, QuoteBar)):
+                self._latest = event.time, session.heard
                 if anyio.current_time() - session.since >= self._settings.health.total_seconds():
                     self._backoff.data_came()
                 return

@@ -187,7 +187,12 @@ class SyntheticMarket:
         """Never: there is always a next tick."""
         return False
 
-    def subscribe(self, symbol: Symbol, asset_class: AssetClass, now: int) -> bool:
+    @property
+    def upcoming(self) -> int | None:
+        """The time of its next tick; None while no symbol is subscribed to."""
+        return self._due[0][0] if self._due else None
+
+    def subscribe(self, symbol: Symbol, asset_class: AssetClass | None, now: int) -> bool:
         """Open the symbol's market at `now` (ns UTC) if it is not open; every symbol has one.
 
         Were `now` before what `advance` has reached, it opens there: nothing comes out of order.

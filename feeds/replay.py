@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 from feeds.base import Deliver, FeedStatistics, Source, Subscription
 from feeds.errors import ConfigError
 from feeds.events import SECOND, FeedState, MarketEvent, Status, Symbol
-from feeds.files.merge import due
+from feeds.moments import due
 
 FLAT_OUT_TURN = 8192
 """Events read in one turn when the reader waits for them anyway."""

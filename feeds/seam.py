@@ -30,7 +30,7 @@ class Seam:
     def __init__(self, window: int) -> None:
         self._window = window
         self._holds: dict[Symbol, _Hold] = {}
-        self._bars: dict[tuple[Symbol, int], int] = {}  # symbol and span: the latest start
+        self._bars: dict[tuple[type, Symbol, int], int] = {}  # of each span: the latest start
         self._unasked: list[Gap] = []
         self.gaps = 0
         self.filled = 0
@@ -60,8 +60,9 @@ class Seam:
                 case Gap():
                     self._take_gap(event, now, out)
                 case Bar() | QuoteBar():
-                    if event.time > self._bars.get((event.symbol, event.span), -1):
-                        self._bars[event.symbol, event.span] = event.time
+                    series = type(event), event.symbol, event.span
+                    if event.time > self._bars.get(series, -1):
+                        self._bars[series] = event.time
                         out.append(event)
                 case _:
                     out.append(event)

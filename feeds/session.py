@@ -66,6 +66,7 @@ class Session:
         is_live: whether the login and all subscriptions have been confirmed.
         done: set once `run` has ended, `ending` says of what.
         latest: events of the last frame that had any, since the session is live.
+        heard: our time of that frame, ns: on a tape its events tell another.
         skew: the largest of the sampled `event.time - event.received`, ns; None before data.
         since: when it became live, on the loop's clock.
     """
@@ -88,6 +89,7 @@ class Session:
         self.done = anyio.Event()
         self.ending: Exception | None = None
         self.latest: Sequence[Event] = ()
+        self.heard = 0
         self.skew: int | None = None
         self.since = 0.0
         self._socket, self._limits, self._budget = socket, limits, budget
@@ -166,7 +168,7 @@ class Session:
                 if outgoing or requests or not events:
                     self._after(outgoing, requests)
                 if events and self.is_live:
-                    self.latest = events
+                    self.latest, self.heard = events, received
                 elif not self.is_live:
                     events = self._try_live(events, received)
                 if events:

@@ -1,7 +1,8 @@
 """A live feed: one venue, any number of symbols, spread over connections that come back.
 
 Symbols are grouped by asset class, and each group is cut to what one connection of the venue
-bears. Batches are single frames, delivered as they come; connections deliver side by side.
+bears. Batches are single frames, delivered as they come; connections deliver side by side. A tape,
+which only our own venue has, is one connection with everything in one order.
 """
 
 from collections import Counter
@@ -19,7 +20,7 @@ from feeds.continuity import Continuity
 from feeds.dial import parse_address
 from feeds.errors import ConfigError
 from feeds.events import AssetClass, Symbol
-from feeds.protocols.alpaca import PATHS, Codec, make_alpaca
+from feeds.protocols.alpaca import PATHS, Codec, make_alpaca, make_tape
 from feeds.protocols.base import Limits, Options, VenueProtocol, VenueSpec
 from feeds.session import ConnectionSettings, only
 
@@ -55,7 +56,7 @@ class LiveFeed:
             self._rest_url = rest_url
         self._random = random or Random()
         self._continuity = Continuity()
-        self._lines: list[tuple[AssetClass, Connection]] = []
+        self._lines: list[tuple[AssetClass | None, Connection]] = []
         self._gone: list[ConnectionStatistics] = []
         self._numbers = 0
         self._tasks: TaskGroup | None = None
@@ -99,7 +100,7 @@ class LiveFeed:
         new = [each for each in subscriptions if each.symbol not in have]
         for kind, line in self._lines:
             room = self._spec.limits.symbols - len(line.subscriptions)
-            some = [each for each in new if each.asset_class == kind][:room]
+            some = [each for each in new if self._kind(each) == kind][:room]
             if some:
                 line.subscribe(some)
                 new = [each for each in new if each not in some]
@@ -148,12 +149,12 @@ class LiveFeed:
 
     def _spread(
         self, subscriptions: Sequence[Subscription], *, may_wait: bool = False
-    ) -> list[tuple[AssetClass, Connection]]:
+    ) -> list[tuple[AssetClass | None, Connection]]:
         """Cut the symbols into connections."""
         address = parse_address(self._url)
-        classes: dict[AssetClass, list[Subscription]] = {}
+        classes: dict[AssetClass | None, list[Subscription]] = {}
         for each in subscriptions:
-            classes.setdefault(each.asset_class, []).append(each)
+            classes.setdefault(self._kind(each), []).append(each)
         most = self._spec.limits.symbols
         parts = [
             (kind, group[first : first + most])
@@ -179,6 +180,10 @@ class LiveFeed:
             lines.append((kind, line))
         return lines
 
+    def _kind(self, subscription: Subscription) -> AssetClass | None:
+        """What has connections of its own; None where all classes share one."""
+        return subscription.asset_class
+
     def _make(self, subscriptions: Sequence[Subscription]) -> VenueProtocol:
         return self._spec.make(subscriptions, self._options, self._continuity)
 
@@ -195,6 +200,8 @@ class AlpacaFeed(LiveFeed):
         paths: where each asset class is served, for example "/v2/sip" for equities.
         settings: how patient the connections are.
         random: the source of the jitter between attempts.
+        tape: hear the venue's own stream, by whose times the engine then goes.
+        lockstep: the tape is played flat out, so that it waits for the reader.
     """
 
     def __init__(
@@ -208,15 +215,26 @@ class AlpacaFeed(LiveFeed):
         paths: Mapping[AssetClass, str] = PATHS,
         settings: ConnectionSettings = ConnectionSettings(),  # noqa: B008 - frozen
         random: Random | None = None,
+        tape: bool = False,
+        lockstep: bool = False,
     ) -> None:
+        self._is_tape, self._lockstep = tape, lockstep
         spec = VenueSpec(
             name=name,
             url=url,
             rest_url=None,
             limits=Limits(symbols=100_000),
-            make=partial(make_alpaca, codec, paths),
+            make=partial(make_tape, codec) if tape else partial(make_alpaca, codec, paths),
             asset_classes=frozenset(AssetClass),
             needs_key=True,
         )
         options = Options(key=key, secret=secret)
         super().__init__(spec, options=options, settings=settings, random=random)
+
+    @property
+    def lockstep(self) -> bool:
+        """Whether the venue waits for the reader; otherwise its time goes on by itself."""
+        return self._lockstep
+
+    def _kind(self, subscription: Subscription) -> AssetClass | None:
+        return None if self._is_tape else subscription.asset_class

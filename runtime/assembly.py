@@ -1,38 +1,27 @@
-"""Settings become objects; the only file that knows every concrete class."""
+"""Settings become objects; with `sources`, the only file that knows every concrete class."""
 
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import anyio
-import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from feeds.base import Deliver, Feed, Subscription
+from feeds.base import Feed
 from feeds.events import MINUTE, SECOND, AssetClass
-from feeds.files import open_source
-from feeds.protocols.base import Options
-from feeds.protocols.registry import VENUES
-from feeds.replay import ReplayFeed
-from feeds.session import ConnectionSettings
-from feeds.stream import AlpacaFeed, LiveFeed
-from feeds.synthetic import SyntheticFeed
-from feeds.venue.process import EmbeddedVenue, VenueOptions, embedded_venue
-from runtime.clock import Clock, SteadyClock, SystemClock, VirtualClock
+from feeds.venue.process import EmbeddedVenue
+from runtime.clock import Clock, SteadyClock, SystemClock
 from runtime.control.heartbeat import write_heartbeat
 from runtime.control.pace import Pace
 from runtime.control.training_log import ReadinessLog, log_training
 from runtime.control.watchdog import Watchdog
 from runtime.desk import Desk
 from runtime.engine import Engine
-from runtime.errors import ConfigError, RunFailed
+from runtime.errors import RunFailed
 from runtime.live import LiveRun, Outcome
-from runtime.settings import EngineSettings, FeedSettings, Settings, TrainingSettings
+from runtime.settings import EngineSettings, Settings, TrainingSettings
+from runtime.sources import Credentials, open_feed
 from runtime.strategy import Strategy
 from runtime.timeslice import Timeslice
 from runtime.trading.paper import PaperBroker
@@ -47,19 +36,7 @@ from runtime.training.shelf import ModelShelf
 from runtime.training.supervision import TrainingRules
 
 SHORTABLE = frozenset({AssetClass.EQUITY, AssetClass.FOREX})
-LOOK_EVENTS = 100_000
-NAMED_SYMBOLS = 10
 SHORTEST_LOOK, LONGEST_LOOK = 0.02, 0.25
-
-
-class Credentials(msgspec.Struct, frozen=True):
-    """Keys of a venue that runs already; never shown."""
-
-    key: str
-    secret: str
-
-    def __repr__(self) -> str:
-        return "Credentials(***)"
 
 
 async def run_strategy(
@@ -81,12 +58,12 @@ async def run_strategy(
     """
     run_id = f"{type(strategy).__name__[:24]}-{secrets.token_hex(4)}"
     log = log.bind(run=run_id)
-    async with _feed(settings, log, credentials) as (feed, clock, venue):
-        run = build_run(strategy, settings, feed, clock, log, run_id, leave)
-        if venue is None:
+    async with open_feed(settings.feed, log, credentials) as opened:
+        run = build_run(strategy, settings, opened.feed, opened.clock, log, run_id, leave)
+        if opened.venue is None:
             return await run.run(duration)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_watch, venue, run)
+            tasks.start_soon(_watch, opened.venue, run)
             outcome = await run.run(duration)
             tasks.cancel_scope.cancel()
         return outcome
@@ -97,103 +74,6 @@ async def _watch(venue: EmbeddedVenue, run: LiveRun) -> None:
     code = await venue.wait()
     reason = f"the embedded paper venue ended by itself (exit code {code})"
     run.stop(reason, RunFailed(reason))
-
-
-@asynccontextmanager
-async def _feed(
-    settings: Settings, log: FilteringBoundLogger, credentials: Credentials | None
-) -> AsyncIterator[tuple[Feed, Clock, EmbeddedVenue | None]]:
-    """Open the feed, the clock that goes with it, and the venue where it is our own."""
-    wanted = settings.feed
-    if wanted.kind in VENUES:
-        yield real_feed(wanted, credentials), SystemClock(), None
-        return
-    if wanted.kind != "paper":
-        yield await anyio.to_thread.run_sync(_tape, wanted), VirtualClock(), None
-        return
-    async with AsyncExitStack() as stack:
-        venue = None
-        if wanted.url is None:
-            venue = await stack.enter_async_context(embedded_venue(_venue_options(wanted)))
-            url, key, secret = venue.url, venue.key, venue.secret
-            log.info("paper venue ready", url=url, pid=venue.pid)
-        elif credentials is None:
-            raise ConfigError(
-                f"{wanted.url} needs a key: set APCA_API_KEY_ID and APCA_API_SECRET_KEY"
-            )
-        else:
-            url, key, secret = wanted.url, credentials.key, credentials.secret
-        feed = AlpacaFeed(url, key, secret, name="paper", settings=_patience(wanted))
-        yield feed, SystemClock(), venue
-
-
-def real_feed(wanted: FeedSettings, credentials: Credentials | None) -> LiveFeed:
-    """Make the feed of a real venue; nothing is connected yet.
-
-    Raises:
-        ConfigError: the venue needs a key and there is none.
-    """
-    spec = VENUES[wanted.kind]
-    if spec.needs_key and credentials is None:
-        raise ConfigError(f"{spec.name} needs a key: set APCA_API_KEY_ID and APCA_API_SECRET_KEY")
-    key, secret = ("", "") if credentials is None else (credentials.key, credentials.secret)
-    return LiveFeed(
-        spec,
-        url=wanted.url,
-        rest_url=wanted.rest_url,
-        options=Options(key=key, secret=secret, book=wanted.book, bars=wanted.bars),
-        settings=_patience(wanted),
-    )
-
-
-def _patience(wanted: FeedSettings) -> ConnectionSettings:
-    limit = timedelta(seconds=wanted.connect_timeout)
-    return ConnectionSettings(connect_timeout=limit, proxy=wanted.proxy)
-
-
-def _tape(wanted: FeedSettings) -> Feed:
-    speed = wanted.speed or None
-    if wanted.kind == "synthetic":
-        return SyntheticFeed(wanted.seed, wanted.rate, wanted.minutes, speed)
-    if not wanted.data:
-        raise ConfigError("--feed replay needs --data: a file or folder of recorded market data")
-    return _RecordedFeed(wanted, speed)
-
-
-class _RecordedFeed(ReplayFeed):
-    """A replay that fails where the data holds nothing of what the strategy asked for."""
-
-    def __init__(self, wanted: FeedSettings, speed: float | None) -> None:
-        self._open = partial(open_source, [Path(path) for path in wanted.data], wanted.table)
-        super().__init__(self._open(), speed)
-
-    async def run(self, subscriptions: Sequence[Subscription], deliver: Deliver) -> None:
-        """Play; afterwards an empty run is told as what it is: most likely a wrong symbol.
-
-        Raises:
-            RunFailed: not one event was delivered.
-        """
-        await super().run(subscriptions, deliver)
-        if not self.statistics().events:
-            asked = ", ".join(subscription.symbol for subscription in subscriptions)
-            held = await anyio.to_thread.run_sync(self._symbols)
-            raise RunFailed(f"the data held nothing for {asked}: it holds {held}")
-
-    def _symbols(self) -> str:
-        """Name what is there, by the paths or else by a look at the beginning."""
-        source = self._open()  # anew, so that the counts of the run stay as they are
-        found = sorted(source.symbols or {e.symbol for e in islice(source.events(), LOOK_EVENTS)})
-        more = f" and {len(found) - NAMED_SYMBOLS} more" if len(found) > NAMED_SYMBOLS else ""
-        return (", ".join(found[:NAMED_SYMBOLS]) or "nothing at all") + more
-
-
-def _venue_options(wanted: FeedSettings) -> VenueOptions:
-    return VenueOptions(
-        seed=wanted.seed,
-        rate=wanted.rate,
-        data=wanted.data,
-        speed=wanted.speed or None,
-    )
 
 
 def build_run(

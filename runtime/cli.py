@@ -58,6 +58,9 @@ Speed = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="seed of the synthetic market")]
 Rate = Annotated[float | None, typer.Option(help="synthetic ticks a second and symbol")]
+Columns = Annotated[
+    list[str] | None, typer.Option(help="FIELD=COLUMN of a CSV or Parquet file; repeatable")
+]
 Duration = Annotated[float | None, typer.Option(help="stop in order after this many seconds")]
 Config = Annotated[Path | None, typer.Option(help="settings: a .toml file, or LEAN's config.json")]
 Param = Annotated[
@@ -74,12 +77,13 @@ def run(
     feed_url: FeedUrl = None,
     data: Data = None,
     speed: Speed = None,
+    clock: Annotated[
+        str | None, typer.Option(help="whose time counts at a venue: auto, wall or venue")
+    ] = None,
     seed: Seed = None,
     rate: Rate = None,
     minutes: Annotated[float | None, typer.Option(help="market time of a synthetic tape")] = None,
-    columns: Annotated[
-        list[str] | None, typer.Option(help="FIELD=COLUMN of a CSV or Parquet file; repeatable")
-    ] = None,
+    columns: Columns = None,
     duration: Duration = None,
     cash: Annotated[float | None, typer.Option(help="starting cash of the paper account")] = None,
     param: Param = None,
@@ -119,6 +123,7 @@ def run(
             "url": feed_url,
             "data": data or None,
             "speed": _speed(speed),
+            "clock": clock,
             "seed": seed,
             "rate": rate,
             "minutes": minutes,
@@ -160,14 +165,26 @@ def venue(
     speed: Speed = None,
     seed: Seed = None,
     rate: Rate = None,
+    columns: Columns = None,
+    clients: Annotated[
+        int, typer.Option(min=1, help="start the tape once so many sessions have subscribed")
+    ] = 1,
 ) -> None:
     """Run the paper venue alone: Alpaca's market-data stream over a made-up or recorded market.
 
     Clients log in with TIDEGATE_VENUE_KEY and TIDEGATE_VENUE_SECRET, which are "paper" unless set.
+
+    Examples:
+    tidegate venue
+
+    tidegate venue --data data/equity/usa/tick/spy --speed max --clients 2
+
+    APCA_API_KEY_ID=paper APCA_API_SECRET_KEY=paper tidegate run my.py
+    --venue-url ws://127.0.0.1:8765 (with --clock venue where the venue plays a tape)
     """
     import anyio  # noqa: PLC0415  # start fast
 
-    from feeds.venue.process import VenueOptions, serve_until_signal  # noqa: PLC0415
+    from feeds.venue.process import Opening, VenueOptions, serve_until_signal  # noqa: PLC0415
     from feeds.venue.protocol import Credentials  # noqa: PLC0415
 
     pace = 1.0 if speed is None else _speed(speed)
@@ -180,17 +197,23 @@ def venue(
         rate=20.0 if rate is None else rate,
         data=tuple(data or ()),
         speed=pace or None,
+        table={"columns": _columns(columns)},
         host=host,
         port=port,
+        audience=clients,
     )
     key = os.environ.get("TIDEGATE_VENUE_KEY", "paper")
     secret = os.environ.get("TIDEGATE_VENUE_SECRET", "paper")
-    anyio.run(
-        serve_until_signal,
-        options,
-        Credentials(key, secret),
-        lambda url: typer.echo(f"paper venue listens on {url} (key {key}); Ctrl-C stops it"),
-    )
+
+    def announce(opening: Opening) -> None:
+        typer.echo(f"paper venue listens on {opening.url} (key {key}); Ctrl-C stops it")
+        for symbol, held in opening.untold.items():
+            typer.echo(
+                f"{symbol} has {held} only: clients of Alpaca's channels are refused it, "
+                "tidegate run --clock venue hears it"
+            )
+
+    anyio.run(serve_until_signal, options, Credentials(key, secret), announce)
 
 
 @app.command()
@@ -258,10 +281,11 @@ def _run(
     # Here and not above, so that --help and --version answer at once.
     import anyio  # noqa: PLC0415
 
-    from runtime.assembly import Credentials, run_strategy  # noqa: PLC0415
+    from runtime.assembly import run_strategy  # noqa: PLC0415
     from runtime.control.logs import open_log  # noqa: PLC0415
     from runtime.loading import load_strategy  # noqa: PLC0415
     from runtime.settings import load_settings  # noqa: PLC0415
+    from runtime.sources import Credentials  # noqa: PLC0415
 
     if duration is not None and not duration > 0:  # nor is nan
         raise ConfigError(f"--duration is {duration:g}: more than 0 seconds is needed")

@@ -47,11 +47,13 @@ LATE_NS = SECOND
 class EngineStatistics(msgspec.Struct, frozen=True):
     """A snapshot of what the engine has done.
 
-    `events` are market events taken; `slices` dispatches of on_data; `foreign` market events of
-    symbols nobody asked for; `malformed` what the feed could not read.
+    `events` are market events taken; `unused_bars` bars that the feed made of the ticks it sends as
+    well; `slices` dispatches of on_data; `foreign` market events of symbols nobody asked for;
+    `malformed` what the feed could not read.
     """
 
     events: int
+    unused_bars: int
     slices: int
     orders: int
     fills: int
@@ -86,8 +88,10 @@ class Engine:
 
     def statistics(self) -> EngineStatistics:
         """Return the counters so far."""
+        unused = sum(line.ready_made for line in self.desk.lines.values())
         return EngineStatistics(
-            self._events,
+            self._events - unused,
+            unused,
             self._slices,
             len(self.desk.orders),
             self._fills,

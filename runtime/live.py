@@ -16,8 +16,8 @@ import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from feeds.base import Feed, FeedStatistics
-from feeds.events import SECOND, Event, MarketEvent
-from feeds.files.merge import due
+from feeds.events import SECOND, Event
+from feeds.moments import moments
 from runtime.callbacks import describe
 from runtime.clock import Clock, VirtualClock
 from runtime.commands import (
@@ -96,6 +96,8 @@ class Outcome(msgspec.Struct, frozen=True):
         }
         if self.skipped:
             rows["skipped"] = self.skipped
+        if self.engine.unused_bars:
+            rows["unused_bars"] = self.engine.unused_bars
         if self.feed.ignored:
             rows["feed_ignored"] = self.feed.ignored
         return rows
@@ -333,18 +335,19 @@ class LiveRun:
             self._rearm = anyio.Event()
 
     async def _deliver_tape(self, batch: Sequence[Event]) -> None:
-        """Take a batch of a tape, after the bars that ended before it.
+        """Take a batch of a tape moment by moment, each after the bars that ended before it.
 
-        A bar that ends with it waits for the next moment: more of this one may come, such as the
-        last second of a minute.
+        A bar that ends with a moment waits for the next one: more of this one may come, such as
+        the last second of a minute.
         """
         clock = self.clock
         assert isinstance(clock, VirtualClock)  # noqa: S101  # _read chose this way by it
-        now = max([clock.now(), *(due(e) for e in batch if isinstance(e, MarketEvent))])
-        await self._catch_up(clock, now)
-        clock.advance_to(now)
-        self._step(batch, now)
-        await self._hold_for_training()
+        for at, events in moments(batch):
+            now = clock.now() if at is None else max(clock.now(), at)
+            await self._catch_up(clock, now)
+            clock.advance_to(now)
+            self._step(events, now)
+            await self._hold_for_training()
 
     async def _catch_up(self, clock: VirtualClock, before: int) -> None:
         """Close each bar that ended before `before`, at its own end."""

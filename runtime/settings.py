@@ -24,6 +24,7 @@ from feeds.protocols.registry import VENUES
 from runtime.training.bucket import PRESETS, default_refill
 
 FEEDS = ("paper", "replay", "synthetic", *VENUES)
+TAPES = ("replay", "synthetic")
 LEAN_KEYS = {
     "scheduled-event-leaky-bucket-capacity": ("training", "capacity"),
     "scheduled-event-leaky-bucket-refill-amount": ("training", "refill_amount"),
@@ -42,7 +43,8 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     one. `bars`: ask for the venue's own minute bars too. `speed`: 1 is recorded pace, N is N
     times faster, 0 is flat out. `rate`: ticks a second and symbol of the synthetic market.
     `minutes`: how much market time a synthetic tape holds. `table`: what the
-    columns of CSV and Parquet files mean.
+    columns of CSV and Parquet files mean. `clock`: whose time counts at a venue, ours (wall) or its
+    own (venue); auto is the venue's where the embedded one plays recorded data or another speed.
     """
 
     kind: str = "paper"
@@ -55,6 +57,7 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     speed: float = 1.0
     seed: int = 1
     rate: float = 20.0
+    clock: Literal["auto", "wall", "venue"] = "auto"
     connect_timeout: float = 10.0
     minutes: float = 60.0
     table: TableMapping = TableMapping()
@@ -262,6 +265,14 @@ def _check_values(settings: Settings, where: str) -> None:
     capacity, refill, interval = training.bucket()
     if feed.kind not in FEEDS:
         raise ConfigError(f"{where}: feed.kind is {feed.kind!r}: allowed are {', '.join(FEEDS)}")
+    if feed.clock == "wall" and feed.kind in TAPES:
+        raise ConfigError(
+            f"{where}: feed.clock is wall: a {feed.kind} tape goes by its own time, leave it out"
+        )
+    if feed.clock == "venue" and feed.kind not in {"paper", *TAPES}:
+        raise ConfigError(
+            f"{where}: feed.clock is venue: {feed.kind} has the time of the day, leave it out"
+        )
     positive = "more than 0 is needed"
     rows: list[tuple[str, object, bool, str]] = [
         ("feed.speed", feed.speed, feed.speed >= 0, "0 (flat out) or more is allowed"),

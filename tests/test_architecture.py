@@ -47,6 +47,7 @@ SHELLS = {
     "runtime.control.training_log": "speaks to the logger",
     "runtime.control.watchdog": "a thread that looks after the loop",
     "runtime.live": "the task group",
+    "runtime.sources": "opens feeds and the clocks that go with them",
     "runtime.testing": "runs what it tests",
     "runtime.training.isolation.thread": "runs a job's method",
     "runtime.training.manager": "starts jobs",

@@ -5,6 +5,7 @@ opened one after the other, different series are merged. Every row of every file
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -62,6 +63,7 @@ class FileSource:
 
     Attributes:
         symbols: what the paths (or the mapping of a table) say it holds; a capture does not say it.
+        tells_all: whether every file says what it holds, so that there are no other symbols.
     """
 
     def __init__(self, name: str, files: Sequence[MarketFile]) -> None:
@@ -70,6 +72,7 @@ class FileSource:
         self.symbols: dict[Symbol, AssetClass] = {}
         for file in files:
             self.symbols.update(file.symbols)
+        self.tells_all = all(file.symbols for file in files)
 
     @property
     def name(self) -> str:
@@ -91,6 +94,15 @@ class FileSource:
         for file in self._files:
             series.setdefault(file.series, []).append(file)
         return merge([_one_after_the_other(files) for files in series.values()])
+
+    def first_events(self) -> list[MarketEvent]:
+        """Look at the first event of each series; counts begin anew with the next reading.
+
+        Raises:
+            DecodeError: a file is damaged at its beginning.
+        """
+        first = {file.series: file for file in reversed(self._files)}
+        return [event for file in first.values() for event in islice(file.events(), 1)]
 
     def audit(self) -> Audit:
         """Return the counts so far, summed over the files."""

@@ -8,16 +8,8 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 
 from feeds.base import Source
-from feeds.events import MarketEvent, Quote, Trade
-
-_TICKS = (Trade, Quote)
-
-
-def due(event: MarketEvent) -> int:
-    """The moment, ns UTC, before which nobody could have known this event."""
-    if isinstance(event, _TICKS):
-        return event.received
-    return max(event.end_time, event.received)
+from feeds.events import MarketEvent
+from feeds.moments import due
 
 
 def merge(sources: Sequence[Iterable[MarketEvent]]) -> Iterator[MarketEvent]:
@@ -40,6 +32,11 @@ class SourceTape:
     def exhausted(self) -> bool:
         """Whether nothing is left to play."""
         return self._next is None
+
+    @property
+    def upcoming(self) -> int | None:
+        """The time of the next event; None where nothing is left."""
+        return None if self._next is None else due(self._next)
 
     def advance(self, until: int) -> list[MarketEvent]:
         """Return the events due before `until` (ns UTC) that were not played yet, in order."""

@@ -25,7 +25,9 @@ from feeds.events import (
     Bar,
     Event,
     Malformed,
+    Ohlc,
     Quote,
+    QuoteBar,
     Symbol,
     Trade,
 )
@@ -37,7 +39,9 @@ from feeds.protocols.alpaca_wire import (
     UNREADABLE,
     BarItem,
     Error,
+    QuoteBarItem,
     QuoteItem,
+    SideItem,
     Subscribed,
     Success,
     Tagged,
@@ -53,6 +57,8 @@ PATHS = {
     AssetClass.FOREX: "/v1beta1/forex",
 }
 """Where each kind of symbol is served; Alpaca itself has no forex, our own venue does."""
+TAPE_PATH = "/v1beta1/tape"
+"""Our own venue's stream of all asset classes in one order; nobody else has it."""
 
 FINAL = {400, 401, 402, 403, 405, 409, 410, 411, 412}
 """Errors that the same request would meet again. All others (404 login too late, 406 too many
@@ -89,7 +95,8 @@ class AlpacaDecoder(VenueCore):
 
     All subscriptions must be of the path's asset class. The shell reads `is_live`, `refusal` (the
     venue said no for good) and `fault` (it said no for now, in its own words), and calls
-    `restart()` before each new connection; the counts go on.
+    `restart()` before each new connection; the counts go on. On a `tape` an event counts as
+    received at the moment that the tape tells, not when its frame came.
     """
 
     def __init__(
@@ -100,11 +107,13 @@ class AlpacaDecoder(VenueCore):
         codec: Codec = Codec.MSGPACK,
         path: str = "",
         continuity: Continuity | None = None,
+        *,
+        tape: bool = False,
     ) -> None:
         if not subscriptions:
             raise ValueError("subscriptions is empty: a connection needs at least one symbol")
         super().__init__("alpaca", subscriptions, continuity)
-        self._key, self._secret, self._codec = key, secret, codec
+        self._key, self._secret, self._codec, self._tape = key, secret, codec, tape
         self.path = path
         self._unserved: dict[Symbol, str] = {}  # refused while live; to ask again would end it all
         self._names: dict[str, Symbol] = {str(s.symbol): s.symbol for s in subscriptions}
@@ -177,15 +186,20 @@ class AlpacaDecoder(VenueCore):
     def _convert(self, items: Sequence[Any], received: int) -> list[Event]:
         events: list[Event] = []
         add, names, time, side = events.append, self._names, self._time, AGGRESSORS.get
+        tape, came = self._tape, received
         for item in items:
             kind = type(item)
             try:
-                if kind is QuoteItem and item.bp and item.ap:
+                if kind is QuoteItem and (tape or (item.bp and item.ap)):
                     symbol, at = names[item.S], time(item.t)
-                    add(Quote(symbol, at, received, item.bp, item.bs, item.ap, item.ask))
+                    if tape:
+                        came = at if item.r is None else time(item.r)
+                    add(Quote(symbol, at, came, item.bp, item.bs, item.ap, item.ask))
                 elif kind is TradeItem:
                     symbol, at, by = names[item.S], time(item.t), side(item.tks, UNKNOWN)
-                    add(Trade(symbol, at, received, item.p, item.s, str(item.i), by))
+                    if tape:
+                        came = at if item.r is None else time(item.r)
+                    add(Trade(symbol, at, came, item.p, item.s, str(item.i), by))
                 else:
                     self._take_rare(item, events, received)
             except KeyError:
@@ -200,7 +214,13 @@ class AlpacaDecoder(VenueCore):
             case BarItem():
                 prices = item.o, item.h, item.l, item.c
                 symbol, time = self._names[item.S], self._time(item.t)
-                events.append(Bar(symbol, time, received, MINUTE, *prices, item.v))
+                came = self._arrival(item, time + item.span, received)
+                events.append(Bar(symbol, time, came, item.span, *prices, item.v))
+            case QuoteBarItem():
+                symbol, time = self._names[item.S], self._time(item.t)
+                came = self._arrival(item, time + item.span, received)
+                sides = _ohlc(item.b), _ohlc(item.a)
+                events.append(QuoteBar(symbol, time, came, item.span, *sides, item.bs, item.ask))
             case QuoteItem():
                 if (item.bp == 0 and item.bs) or (item.ap == 0 and item.ask):
                     raise ValueError("a price is zero and its size is not")
@@ -213,6 +233,13 @@ class AlpacaDecoder(VenueCore):
                 self._failed(item)
             case _:
                 self._ignore(IGNORED[type(item)])
+
+    def _arrival(self, item: Any, usual: int, received: int) -> int:
+        """When a bar was there to be known."""
+        if not self._tape:
+            return received
+        arrived: int = usual if item.r is None else self._time(item.r)
+        return arrived
 
     def _receive_one_by_one(self, data: bytes, received: int) -> list[Event]:
         """Save what can be read of a frame with something unreadable or unknown in it."""
@@ -322,6 +349,10 @@ class AlpacaDecoder(VenueCore):
         return _without((self._secret, self._key), text)
 
 
+def _ohlc(side: SideItem) -> Ohlc:
+    return Ohlc(side.open, side.high, side.low, side.close)
+
+
 def _without(secrets: Iterable[str], text: str) -> str:
     for secret in secrets:
         if secret:
@@ -339,6 +370,18 @@ def make_alpaca(
     """Make the protocol of one connection; its symbols are of one class, which has its path."""
     path = paths[subscriptions[0].asset_class]
     return AlpacaDecoder(options.key, options.secret, subscriptions, codec, path, continuity)
+
+
+def make_tape(
+    codec: Codec,
+    subscriptions: Sequence[Subscription],
+    options: Options,
+    continuity: Continuity,
+) -> AlpacaDecoder:
+    """Make the protocol of our own venue's tape; its symbols are of any class."""
+    return AlpacaDecoder(
+        options.key, options.secret, subscriptions, codec, TAPE_PATH, continuity, tape=True
+    )
 
 
 ALPACA = VenueSpec(

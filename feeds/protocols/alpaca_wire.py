@@ -13,13 +13,14 @@ from typing import Annotated, Any, Generic, TypeVar
 from msgspec import Meta, Struct
 from msgspec.msgpack import Ext
 
-from feeds.events import SECOND
+from feeds.events import MINUTE, SECOND
 
 LATEST = 2**63  # times must fit an int64 of ns, as arrays downstream do
 
 Time = TypeVar("Time")
 Price = Annotated[float, Meta(gt=0, le=float_info.max)]
 Amount = Annotated[float, Meta(ge=0, le=float_info.max)]
+Span = Annotated[int, Meta(gt=0, lt=2**62)]
 
 
 class TradeItem(Struct, Generic[Time], tag="t", tag_field="T", gc=False):
@@ -31,6 +32,7 @@ class TradeItem(Struct, Generic[Time], tag="t", tag_field="T", gc=False):
     t: Time
     i: int | str = ""
     tks: str = ""
+    r: Time | None = None  # only our own venue says when a tape's event arrived
 
 
 class QuoteItem(Struct, Generic[Time], tag="q", tag_field="T", gc=False, rename={"ask": "as"}):
@@ -42,10 +44,11 @@ class QuoteItem(Struct, Generic[Time], tag="q", tag_field="T", gc=False, rename=
     ap: Amount
     ask: Amount
     t: Time
+    r: Time | None = None
 
 
 class BarItem(Struct, Generic[Time], tag="b", tag_field="T", gc=False):
-    """A minute; `t` is its start."""
+    """A minute, unless `span` says another time in ns; `t` is its start."""
 
     S: str
     o: Price
@@ -54,6 +57,30 @@ class BarItem(Struct, Generic[Time], tag="b", tag_field="T", gc=False):
     c: Price
     v: Amount
     t: Time
+    span: Span = MINUTE  # of another only on our own venue's tape, as quote bars are
+    r: Time | None = None
+
+
+class SideItem(Struct, gc=False):
+    """One side of a quote bar."""
+
+    open: Amount
+    high: Amount
+    low: Amount
+    close: Amount
+
+
+class QuoteBarItem(Struct, Generic[Time], tag="qb", tag_field="T", rename={"ask": "as"}):
+    """Best quotes over a span, on our own venue's tape only."""
+
+    S: str
+    b: SideItem
+    bs: Amount
+    a: SideItem
+    ask: Amount
+    t: Time
+    span: Span
+    r: Time | None = None
 
 
 class Success(Struct, tag="success", tag_field="T"):
@@ -132,9 +159,9 @@ IGNORED: dict[type, str] = {
     Band: "limit band",
     OrderBook: "order book",
 }
-KNOWN = {"t", "q", "b", "success", "error", "subscription"}
-JSON_ITEM = TradeItem[str] | QuoteItem[str] | BarItem[str] | _Plain
-PACK_ITEM = TradeItem[Ext] | QuoteItem[Ext] | BarItem[Ext] | _Plain
+KNOWN = {"t", "q", "b", "qb", "success", "error", "subscription"}
+JSON_ITEM = TradeItem[str] | QuoteItem[str] | BarItem[str] | QuoteBarItem[str] | _Plain
+PACK_ITEM = TradeItem[Ext] | QuoteItem[Ext] | BarItem[Ext] | QuoteBarItem[Ext] | _Plain
 UNREADABLE = (ValueError, RecursionError, OverflowError)  # msgspec's and ours, all of them
 
 

@@ -10,24 +10,48 @@ from feeds.base import Market
 from feeds.events import MINUTE, AssetClass, Bar, MarketEvent, Symbol, Trade
 
 
+class MadeBar(Bar, frozen=True, gc=False):
+    """A bar of this module's making: it also knows its number of trades and their mean price."""
+
+    trades: int
+    vwap: float
+
+
 class _Open:
     """The bar of a minute that is still going on."""
 
-    __slots__ = ("close", "end", "high", "low", "open", "volume")
+    __slots__ = ("close", "end", "high", "low", "open", "trades", "value", "volume")
 
     def __init__(self, trade: Trade, minute: int) -> None:
         self.end = minute + MINUTE
         self.open = self.high = self.low = self.close = trade.price
-        self.volume = trade.size
+        self.volume = self.value = 0.0
+        self.trades = 0
+        self.fold(trade)
 
     def fold(self, trade: Trade) -> None:
         self.high, self.low = max(self.high, trade.price), min(self.low, trade.price)
         self.close = trade.price
         self.volume += trade.size
+        self.value += trade.price * trade.size
+        self.trades += 1
+
+    def bar(self, symbol: Symbol) -> MadeBar:
+        """Return it as it stands; trades of no size at all have their close for a mean price."""
+        return MadeBar(
+            symbol,
+            self.end - MINUTE,
+            self.end,
+            MINUTE,
+            *(self.open, self.high, self.low, self.close),
+            self.volume,
+            self.trades,
+            self.value / self.volume if self.volume else self.close,
+        )
 
 
 class MinuteBars:
-    """Wraps a market; what it adds are `Bar`s of 60 seconds, in their place in time."""
+    """Wraps a market; what it adds are `MadeBar`s of 60 seconds, in their place in time."""
 
     def __init__(self, market: Market) -> None:
         self._market = market
@@ -45,7 +69,13 @@ class MinuteBars:
         """Whether nothing will ever follow."""
         return self._market.exhausted
 
-    def subscribe(self, symbol: Symbol, asset_class: AssetClass, now: int) -> bool:
+    @property
+    def upcoming(self) -> int | None:
+        """The time of the next event or end of a bar, where the market knows its own."""
+        coming, end = self._market.upcoming, self._first_end
+        return coming if coming is None or end is None else min(coming, end)
+
+    def subscribe(self, symbol: Symbol, asset_class: AssetClass | None, now: int) -> bool:
         """Have this symbol in the market from now on; False where it is not to be had."""
         return self._market.subscribe(symbol, asset_class, now)
 
@@ -80,17 +110,5 @@ class MinuteBars:
         for symbol, bar in list(self._open.items()):
             if bar.end <= now:
                 del self._open[symbol]
-                events.append(
-                    Bar(
-                        symbol,
-                        bar.end - MINUTE,
-                        bar.end,
-                        MINUTE,
-                        bar.open,
-                        bar.high,
-                        bar.low,
-                        bar.close,
-                        bar.volume,
-                    )
-                )
+                events.append(bar.bar(symbol))
         self._first_end = min((bar.end for bar in self._open.values()), default=None)

@@ -10,10 +10,10 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from feeds.base import Market
 from feeds.errors import ConfigError, FeedError, TidegateError
-from feeds.events import AssetClass, MarketEvent, Symbol
+from feeds.events import Symbol
 from feeds.session import only
 from feeds.venue.bars import MinuteBars
 from feeds.venue.protocol import Credentials
@@ -44,33 +44,41 @@ INHERITED = {
 class VenueOptions(Struct, frozen=True):
     """What to serve and how: recorded data where `data` names paths, else a synthetic market.
 
-    `seed` and `rate` (ticks per second and symbol) shape the synthetic market. `speed` is market
-    time per real time, None for flat out. The clock starts with `audience` subscribed sessions: a
-    client has one for each asset class.
+    `seed` and `rate` (ticks per second and symbol) shape the synthetic market; `table` is a
+    TableMapping, by its fields. `speed` is market time per real time, None for flat out. The clock
+    starts with `audience` subscribed sessions: a client has one for each asset class. `patient`: a
+    paced tape waits for who is too slow for it.
     """
 
     seed: int = 0
     rate: float = 20.0
     data: tuple[str, ...] = ()
+    table: dict[str, Any] = {}
     speed: float | None = 1.0
     host: str = "127.0.0.1"
     port: int = 0
     audience: int = 1
+    patient: bool = False
 
 
 class _Address(Struct, frozen=True):
-    """What the child says once it listens."""
+    """What the child says once it listens; `start` is when its market begins, None: now."""
 
     url: str
     key: str
     secret: str
+    start: int | None
 
 
 class EmbeddedVenue:
-    """A running venue. `url` has no path; `key` and `secret` log in to it."""
+    """A running venue. `url` has no path; `key` and `secret` log in to it.
+
+    `start` is the time of a tape's first event, ns UTC; None where the market begins now.
+    """
 
     def __init__(self, process: Process, address: _Address, errors: "_Tail") -> None:
         self.url, self.key, self.secret = address.url, address.key, address.secret
+        self.start = address.start
         self._process, self._errors = process, errors
 
     @property
@@ -184,54 +192,50 @@ async def _end(process: Process) -> None:
 # --- in the child -----------------------------------------------------------------------------
 
 
-class _RecordedMarket:
-    """A tape as a market: it has the symbols that it holds, where the files tell."""
-
-    def __init__(self, paths: Sequence[str]) -> None:
-        from feeds.files import SourceTape, open_source  # noqa: PLC0415 - only where data is named
-
-        source = open_source([Path(path) for path in paths])
-        self._symbols = source.symbols
-        self._tape = SourceTape(source)
-
-    @property
-    def start(self) -> int | None:
-        return self._tape.start
-
-    @property
-    def exhausted(self) -> bool:
-        return self._tape.exhausted
-
-    def subscribe(self, symbol: Symbol, asset_class: AssetClass, now: int) -> bool:
-        return not self._symbols or self._symbols.get(symbol) is asset_class
-
-    def advance(self, until: int) -> list[MarketEvent]:
-        return self._tape.advance(until)
-
-
-def _market(options: VenueOptions) -> Market:
+def _market(options: VenueOptions) -> tuple[Market, dict[Symbol, str]]:
+    """Make the market, and name the symbols of it that Alpaca's stream has no words for."""
     if options.data:
-        return MinuteBars(_RecordedMarket(options.data))
+        from feeds.venue.recorded import RecordedMarket  # noqa: PLC0415 - readers of files
+
+        recorded = RecordedMarket(options.data, options.table)
+        return MinuteBars(recorded), recorded.untold
     from feeds.market import SyntheticMarket  # noqa: PLC0415 - numpy, only where it is needed
 
-    return MinuteBars(SyntheticMarket(options.seed, options.rate))
+    return MinuteBars(SyntheticMarket(options.seed, options.rate)), {}
+
+
+class Opening(Struct, frozen=True):
+    """What a venue that now listens says of itself.
+
+    `start` is the time of its first event, None: now. `untold` names what it plays on its own
+    stream only, by symbol: clients of Alpaca's channels are told that it has no such symbol.
+    """
+
+    url: str
+    start: int | None
+    untold: dict[Symbol, str]
 
 
 async def serve_until_signal(
     options: VenueOptions,
     credentials: Credentials,
-    announce: Callable[[str], None],
+    announce: Callable[[Opening], None],
     *,
     or_end_of_input: bool = False,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; `announce` is told the URL once it listens.
+    """Serve until SIGTERM or SIGINT; `announce` is told once it listens.
 
     Raises:
         ConfigError: the options name data or an address that cannot be served.
     """
-    market = await anyio.to_thread.run_sync(_market, options)
+    market, untold = await anyio.to_thread.run_sync(_market, options)
+    start = market.start
+
+    def opened(url: str) -> None:
+        announce(Opening(url, start, untold))
+
     try:
-        await _serve(market, options, credentials, announce, or_end_of_input)
+        await _serve(market, options, credentials, opened, or_end_of_input)
     except BaseExceptionGroup as group:
         raise only(group) from None
 
@@ -257,6 +261,7 @@ async def _serve(
                 port=options.port,
                 speed=options.speed,
                 audience=options.audience,
+                patient=options.patient,
             )
         )
         announce(venue.url)
@@ -278,8 +283,8 @@ def main() -> int:
     options = msgspec.json.decode(sys.argv[1], type=VenueOptions)
     credentials = Credentials(secrets.token_hex(10), secrets.token_urlsafe(32))
 
-    def greet(url: str) -> None:
-        address = _Address(url, credentials.key, credentials.secret)
+    def greet(opening: Opening) -> None:
+        address = _Address(opening.url, credentials.key, credentials.secret, opening.start)
         sys.stdout.write(msgspec.json.encode(address).decode() + "\n")
         sys.stdout.flush()
 

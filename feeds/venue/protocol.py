@@ -6,17 +6,18 @@ request asked for it. A batch is encoded once for all sessions with equal sets.
 """
 
 import hmac
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from struct import Struct as Packing
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
-from msgspec.msgpack import Ext
 
 from feeds.events import MINUTE, SECOND, Aggressor, AssetClass, Bar, MarketEvent, Quote, Trade
+from feeds.symbols import guess_class
+from feeds.venue.bars import MadeBar
+from feeds.venue.tape import EVENTS_A_FRAME, tape_frames
+from feeds.venue.words import ENCODERS, Codec, stamp
 
 ERRORS = {
     400: "invalid syntax",
@@ -40,29 +41,25 @@ EVERYTHING = "*"
 CHANNELS = ("trades", "quotes", "bars")
 ABSENT_STOCK = ("updatedBars", "dailyBars", "statuses", "lulds", "corrections", "cancelErrors")
 ABSENT_CRYPTO = ("updatedBars", "dailyBars", "orderbooks")
-EVENTS_A_FRAME = 256
 SYMBOL_CHARS = 32
 
 
-class Codec(StrEnum):
-    """How frames are written."""
-
-    JSON = "json"
-    MSGPACK = "msgpack"
-
-
 class FeedKind(StrEnum):
-    """The streams this venue offers; forex is our own extension, in the shape of crypto."""
+    """The streams this venue offers.
+
+    Two are extensions of our own: forex, in the shape of crypto, and the tape, of `tape.py`.
+    """
 
     IEX = "iex"
     SIP = "sip"
     TEST = "test"
     CRYPTO = "crypto"
     FOREX = "forex"
+    TAPE = "tape"
 
     @property
-    def asset_class(self) -> AssetClass:
-        """What its symbols name."""
+    def asset_class(self) -> AssetClass | None:
+        """What its symbols name; None for anything."""
         return _ASSET_CLASSES.get(self, AssetClass.EQUITY)
 
     @property
@@ -71,7 +68,11 @@ class FeedKind(StrEnum):
         return self not in _ASSET_CLASSES
 
 
-_ASSET_CLASSES = {FeedKind.CRYPTO: AssetClass.CRYPTO, FeedKind.FOREX: AssetClass.FOREX}
+_ASSET_CLASSES: dict[FeedKind, AssetClass | None] = {
+    FeedKind.CRYPTO: AssetClass.CRYPTO,
+    FeedKind.FOREX: AssetClass.FOREX,
+    FeedKind.TAPE: None,
+}
 
 PATHS = {
     "/v2/iex": FeedKind.IEX,
@@ -79,6 +80,7 @@ PATHS = {
     "/v2/test": FeedKind.TEST,
     "/v1beta3/crypto/us": FeedKind.CRYPTO,
     "/v1beta1/forex": FeedKind.FOREX,
+    "/v1beta1/tape": FeedKind.TAPE,
 }
 TEST_SYMBOL = "FAKEPACA"
 """The only symbol of /v2/test."""
@@ -270,7 +272,7 @@ class Session:
         return self._available(symbol)
 
     def _encode(self, message: object) -> bytes:
-        return _ENCODERS[self.group.codec](message)
+        return ENCODERS[self.group.codec](message)
 
 
 # --- market data on the wire ------------------------------------------------------------------
@@ -325,31 +327,16 @@ class _Bar(Struct, tag="b", tag_field="T", gc=False):
     l: float  # noqa: E741 - the wire's name
     c: float
     v: float
+    n: int
+    vw: float
     t: object
 
 
-_ENCODERS: dict[Codec, Callable[[Any], bytes]] = {
-    Codec.JSON: msgspec.json.Encoder().encode,
-    Codec.MSGPACK: msgspec.msgpack.Encoder().encode,
-}
 _TAKER: dict[Aggressor, str | UnsetType] = {
     Aggressor.BUYER: "B",
     Aggressor.SELLER: "S",
     Aggressor.UNKNOWN: UNSET,
 }
-_pack = Packing(">Q").pack
-
-
-def timestamp(time: int) -> Ext:
-    """Return ns since the epoch as a msgpack Timestamp of eight bytes (1970 to 2514)."""
-    seconds, rest = divmod(time, SECOND)
-    return Ext(-1, _pack(rest << 34 | seconds))
-
-
-def rfc3339(time: int) -> str:
-    """Return ns since the epoch as RFC 3339 in UTC with nine decimals."""
-    seconds, rest = divmod(time, SECOND)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
 def _identity(trade_id: str) -> int | str | UnsetType:
@@ -359,23 +346,20 @@ def _identity(trade_id: str) -> int | str | UnsetType:
     return trade_id or UNSET
 
 
-class _Clockface:
-    """RFC 3339 text of times that mostly share their second with the one before."""
+def _figures(bar: Bar) -> tuple[int, float]:
+    """Return a bar's number of trades and their mean price.
 
-    def __init__(self) -> None:
-        self._second, self._prefix = -1, ""
-
-    def __call__(self, time: int) -> str:
-        second, rest = divmod(time, SECOND)
-        if second != self._second:
-            self._second, self._prefix = second, rfc3339(time)[:20]
-        return f"{self._prefix}{rest:09d}Z"
+    A recorded bar does not tell them: they are 0 and the mean of its high, low and close then.
+    """
+    if isinstance(bar, MadeBar):
+        return bar.trades, bar.vwap
+    return 0, (bar.high + bar.low + bar.close) / 3
 
 
 class Batch:
     """Events of one moment, encoded at most once for each group that hears them.
 
-    `classes` says what each symbol is, which decides who hears it under "*".
+    `classes` says what each symbol is, which decides who hears it under "*"; others are guessed.
     """
 
     def __init__(self, events: Sequence[MarketEvent], classes: Mapping[str, AssetClass]) -> None:
@@ -386,10 +370,14 @@ class Batch:
         """Return the frames for a group, none where it hears none of these events."""
         frames = self._frames.get(group)
         if frames is None:
-            wire = list(self._wire(group))
-            encode = _ENCODERS[group.codec]
-            starts = range(0, len(wire), EVENTS_A_FRAME)
-            frames = [encode(wire[start : start + EVENTS_A_FRAME]) for start in starts]
+            encode = ENCODERS[group.codec]
+            if group.kind is FeedKind.TAPE:
+                heard = self._heard(group.symbols, None)
+                frames = tape_frames(self._events, heard, encode, stamp(group.codec))
+            else:
+                wire = list(self._wire(group))
+                starts = range(0, len(wire), EVENTS_A_FRAME)
+                frames = [encode(wire[start : start + EVENTS_A_FRAME]) for start in starts]
             self._frames[group] = frames
         return frames
 
@@ -399,7 +387,7 @@ class Batch:
         Alpaca's words have one-minute bars of trades only: other bars are not sent.
         """
         stock = group.kind.is_stock
-        stamp: Callable[[int], object] = timestamp if group.codec is Codec.MSGPACK else _Clockface()
+        at = stamp(group.codec)
         trades, quotes, bars = (
             self._heard(getattr(group, name), group.kind.asset_class) for name in CHANNELS
         )
@@ -407,7 +395,7 @@ class Batch:
             if type(event) is Trade:
                 if event.symbol in trades:
                     identity = _identity(event.trade_id)
-                    common = event.symbol, event.price, event.size, stamp(event.time), identity
+                    common = event.symbol, event.price, event.size, at(event.time), identity
                     if stock:
                         yield _StockTrade(*common)
                     else:
@@ -420,13 +408,18 @@ class Batch:
                         event.bid_size,
                         event.ask,
                         event.ask_size,
-                        stamp(event.time),
+                        at(event.time),
                     )
-            elif type(event) is Bar and event.span == MINUTE and event.symbol in bars:
+            elif isinstance(event, Bar) and event.span == MINUTE and event.symbol in bars:
                 prices = event.open, event.high, event.low, event.close
-                yield _Bar(event.symbol, *prices, event.volume, stamp(event.time))
+                count, mean = _figures(event)
+                yield _Bar(event.symbol, *prices, event.volume, count, mean, at(event.time))
 
-    def _heard(self, symbols: frozenset[str], asset_class: AssetClass) -> Iterable[str]:
+    def _heard(self, symbols: frozenset[str], asset_class: AssetClass | None) -> frozenset[str]:
         if EVERYTHING not in symbols:
             return symbols
-        return symbols | {s for s, kind in self._classes.items() if kind is asset_class}
+        present = {event.symbol for event in self._events}
+        if asset_class is not None:
+            known = self._classes.get
+            present = {s for s in present if (known(s) or guess_class(s)) is asset_class}
+        return symbols | present

@@ -1,8 +1,9 @@
 """The paper venue's sockets: it plays a market to every session that subscribed.
 
 The clock starts when the first clients have subscribed, so they see the tape from its first tick.
-Paced, time goes on by itself and a client too slow for it is told 407 and cut; flat out, the tape
-waits for the slowest client and nothing is lost. A tape's end is a normal close.
+Paced, time goes on by itself and a client too slow for it is told 407 and cut; flat out, or where
+the venue is patient, the tape waits for the slowest client and nothing is lost. A tape's end is a
+normal close.
 """
 
 import logging
@@ -27,12 +28,12 @@ from feeds.venue.protocol import (
     ERRORS,
     PATHS,
     Batch,
-    Codec,
     Credentials,
     Limits,
     Occupancy,
     Session,
 )
+from feeds.venue.words import Codec
 
 END_OF_TAPE = "end of tape"
 STEP = SECOND // 500  # paced: how often the market moves
@@ -109,9 +110,10 @@ class Venue:
         speed: float | None,
         limits: Limits,
         audience: int,
+        patient: bool,
     ) -> None:
         self._market, self._credentials, self._speed = market, credentials, speed
-        self._limits, self._audience = limits, audience
+        self._limits, self._audience, self._patient = limits, audience, patient
         self._backlog = FLAT_OUT_BACKLOG if speed is None else PACED_BACKLOG
         self._occupancy = Occupancy(limits.connections)
         self._clients: set[_Client] = set()
@@ -163,22 +165,30 @@ class Venue:
             while self._until < target:
                 self._until = min(target, self._until + largest)
                 for client, frame in self._address(self._market.advance(self._until)):
-                    try:
-                        client.inlet.send_nowait(frame)
-                    except anyio.WouldBlock:
-                        self._cut += 1
-                        self._clients.discard(client)
-                        client.cut()
-                    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                        continue  # it was cut or is leaving
+                    await self._send_in_time(client, frame)
                 await anyio.lowlevel.checkpoint()
             await anyio.sleep(STEP / SECOND)
+
+    async def _send_in_time(self, client: _Client, frame: bytes) -> None:
+        """Queue a frame of a paced tape; a client with no room for it is cut, or waited for."""
+        try:
+            if self._patient:
+                await client.queue(frame)
+            else:
+                client.inlet.send_nowait(frame)
+        except anyio.WouldBlock:
+            self._cut += 1
+            self._clients.discard(client)
+            client.cut()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return  # it was cut or is leaving
 
     async def _play_flat_out(self) -> None:
         span = SHORTEST_SPAN
         while not self._market.exhausted:
             await self._audience_of(1)
-            self._until += span
+            # A night, or the years between two recordings, need no steps.
+            self._until = max(self._until, self._market.upcoming or 0) + span
             events = self._market.advance(self._until)
             for client, frame in self._address(events):
                 try:
@@ -221,7 +231,7 @@ class Venue:
 
         def available(symbol: str) -> bool:
             held = self._market.subscribe(Symbol(symbol), kind.asset_class, self._now())
-            if held:
+            if held and kind.asset_class is not None:
                 self._classes[symbol] = kind.asset_class
             return held
 
@@ -293,17 +303,19 @@ async def serve(
     speed: float | None = 1.0,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     audience: int = 1,
+    patient: bool = False,
     task_status: TaskStatus[Venue] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve a market until cancelled; reports the Venue once it listens.
 
     `speed` is market time per real time, or None for flat out. The clock starts when `audience`
-    sessions have subscribed (a client of two asset classes has two). Port 0 takes any free one.
+    sessions have subscribed (a client of two asset classes has two). `patient`: a paced tape waits
+    for a client that is too slow for it, as a flat-out one does. Port 0 takes any free one.
 
     Raises:
         ConfigError: it cannot listen on that host and port.
     """
-    venue = Venue(market, credentials, speed, limits, audience)
+    venue = Venue(market, credentials, speed, limits, audience, patient)
     try:
         server = await listen(
             venue.attend,
@@ -313,7 +325,8 @@ async def serve(
             origins=[None],  # no web page may speak to it
             compression=None,
             server_header=None,
-            ping_interval=None if speed is None else 20,  # flat out, a reader may take its time
+            # A reader that is waited for may take its time.
+            ping_interval=None if speed is None or patient else 20,
             close_timeout=CLOSE_TIMEOUT,
             write_limit=256 * 1024,
             logger=_log,

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from feeds.base import Audit
 from feeds.events import Bar, MarketEvent, Symbol, Trade
-from feeds.files.merge import SourceTape, due, merge
+from feeds.files.merge import SourceTape, merge
+from feeds.moments import due
 
 EVENTS = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 5)), max_size=20)
 

@@ -10,7 +10,7 @@ import pytest
 from feeds.errors import ConfigError, DecodeError
 from feeds.events import AssetClass, Symbol, Trade
 from feeds.files import FileSource, TableMapping, open_source
-from feeds.files.merge import due
+from feeds.moments import due
 
 SYMBOL = TableMapping(symbol=Symbol("X"))
 

@@ -11,7 +11,7 @@ from feeds.base import Audit, Subscription
 from feeds.errors import ConfigError, DecodeError
 from feeds.events import AssetClass, Bar, Event, FeedState, MarketEvent, Status, Symbol, Trade
 from feeds.files import open_source
-from feeds.files.merge import due
+from feeds.moments import due
 from feeds.replay import BATCHES_PER_CHECKPOINT, PACED_TURN, ReplayFeed
 
 X, Y = Symbol("X"), Symbol("Y")

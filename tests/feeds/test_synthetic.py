@@ -18,7 +18,7 @@ from feeds.events import (
     Symbol,
     Trade,
 )
-from feeds.files.merge import due
+from feeds.moments import due
 from feeds.synthetic import START, SyntheticFeed
 
 SPY = Subscription(Symbol("SPY"), AssetClass.EQUITY)

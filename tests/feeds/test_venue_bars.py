@@ -54,12 +54,13 @@ class Tape:
     """A tape that holds what it is given, all of it in the first second."""
 
     start: int | None = 0
+    upcoming: int | None = None
     exhausted = False
 
     def __init__(self, events: list[MarketEvent]) -> None:
         self._events = events
 
-    def subscribe(self, symbol: Symbol, asset_class: AssetClass, now: int) -> bool:
+    def subscribe(self, symbol: Symbol, asset_class: AssetClass | None, now: int) -> bool:
         return True
 
     def advance(self, until: int) -> list[MarketEvent]:

@@ -29,19 +29,17 @@ from feeds.protocols.alpaca_wire import parse_rfc3339
 from feeds.venue.protocol import (
     ENDING,
     ERRORS,
-    EVENTS_A_FRAME,
     PATHS,
     Batch,
-    Codec,
     Credentials,
     FeedKind,
     Group,
     Limits,
     Occupancy,
     Session,
-    rfc3339,
-    timestamp,
 )
+from feeds.venue.tape import EVENTS_A_FRAME
+from feeds.venue.words import Codec, rfc3339, timestamp
 
 KEY, SECRET = "AKCANARYKEY", "canary-secret-7f3a"
 CREDENTIALS = Credentials(KEY, SECRET)
@@ -372,7 +370,8 @@ def ends(
     codec: Codec, kind: FeedKind, secret: str = SECRET, **more: Any
 ) -> tuple[AlpacaDecoder, Session]:
     symbols = [BTC, ETH] if kind is FeedKind.CRYPTO else [AAPL]
-    wanted = [Subscription(symbol, kind.asset_class) for symbol in symbols]
+    asset_class = kind.asset_class or AssetClass.CRYPTO
+    wanted = [Subscription(symbol, asset_class) for symbol in symbols]
     decoder = AlpacaDecoder(KEY, secret, wanted, alpaca.Codec(codec))
     venue = session(kind, codec, **more)
     converse(decoder, venue, venue.greet())

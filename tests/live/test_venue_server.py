@@ -208,7 +208,7 @@ async def test_one_connection_too_many_gets_406_until_another_leaves() -> None:
 
 async def test_a_fault_of_ours_is_500_and_ends_one_session_only() -> None:
     class Broken(Endless):
-        def subscribe(self, symbol: Symbol, asset_class: AssetClass, now: int) -> bool:
+        def subscribe(self, symbol: Symbol, asset_class: AssetClass | None, now: int) -> bool:
             if symbol == AAPL:
                 raise RuntimeError("planted")
             return super().subscribe(symbol, asset_class, now)

@@ -51,7 +51,11 @@ class ListTape:
     def exhausted(self) -> bool:
         return not self.events
 
-    def subscribe(self, symbol: Symbol, asset_class: AssetClass, now: int) -> bool:
+    @property
+    def upcoming(self) -> int | None:
+        return self.events[0].time if self.events else None
+
+    def subscribe(self, symbol: Symbol, asset_class: AssetClass | None, now: int) -> bool:
         return symbol in self.symbols
 
     def advance(self, until: int) -> list[Trade]:
@@ -64,13 +68,14 @@ class Endless:
     """Any symbol, without end: `burst` trades of each at every step. `on_step` hears each step."""
 
     start = None
+    upcoming = None
     exhausted = False
 
     def __init__(self, burst: int = 1, on_step: Callable[[], object] = lambda: None) -> None:
         self._burst, self._on_step = burst, on_step
         self._symbols: list[Symbol] = []
 
-    def subscribe(self, symbol: Symbol, asset_class: AssetClass, now: int) -> bool:
+    def subscribe(self, symbol: Symbol, asset_class: AssetClass | None, now: int) -> bool:
         self._symbols.append(symbol)
         return True
 

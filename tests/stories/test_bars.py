@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from feeds.base import Deliver, Subscription
 from feeds.events import SECOND, Bar, Event, MarketEvent, Quote, QuoteBar, Trade
-from feeds.files.merge import due
+from feeds.moments import due
 from runtime import Resolution, Slice
 from runtime.clock import SystemClock
 from runtime.testing import ScriptedFeed, run_on_events, scripted_run
