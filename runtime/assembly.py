@@ -1,7 +1,7 @@
 """Settings become objects; with `sources`, the only file that knows every concrete class."""
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 
@@ -28,7 +28,10 @@ from runtime.trading.paper import PaperBroker
 from runtime.trading.portfolio import Portfolio
 from runtime.trading.risk import RiskGate, standard_checks
 from runtime.training.bucket import LeakyBucket
+from runtime.training.isolation.base import Isolation
+from runtime.training.isolation.process import ProcessIsolation
 from runtime.training.isolation.thread import ThreadIsolation
+from runtime.training.isolation.workers import WorkerLimits
 from runtime.training.manager import TrainingManager
 from runtime.training.queue import TrainingQueue
 from runtime.training.quota import TrainingQuota
@@ -36,6 +39,7 @@ from runtime.training.shelf import ModelShelf
 from runtime.training.supervision import TrainingRules
 
 SHORTABLE = frozenset({AssetClass.EQUITY, AssetClass.FOREX})
+MEGABYTE = 1 << 20
 SHORTEST_LOOK, LONGEST_LOOK = 0.02, 0.25
 
 
@@ -89,7 +93,11 @@ def build_run(
     trading = settings.trading
     timeslice = _timeslice(settings.engine)
     pace = Pace(timeslice, settings.engine.slow_callback_ms)
-    training = _training(settings.training, clock, log, timeslice)
+    process = ProcessIsolation(
+        worker_limits(settings.training), warm=settings.training.isolation == "process"
+    )
+    ways: dict[str, Isolation] = {"thread": ThreadIsolation(), "process": process}
+    training = _training(settings.training, ways, clock, log, timeslice)
     desk = Desk(
         run_id=run_id,
         portfolio=Portfolio(Decimal(str(trading.cash))),
@@ -108,9 +116,10 @@ def build_run(
         parameters=settings.parameters,
         time_zone=settings.time_zone,
         history=settings.engine.history,
-        isolations=(settings.training.isolation, *training.isolations),
+        isolations=(settings.training.isolation, *ways),
         train_when=settings.training.when,
     )
+    process.attach(strategy, desk)
     return LiveRun(
         engine=Engine(strategy, desk, pace),
         feed=feed,
@@ -152,8 +161,15 @@ def _looks(settings: EngineSettings) -> float:
     return min(LONGEST_LOOK, max(SHORTEST_LOOK, shortest / 4))
 
 
+def worker_limits(settings: TrainingSettings) -> WorkerLimits:
+    """Say what a worker may use."""
+    memory = None if settings.memory_mb is None else settings.memory_mb * MEGABYTE
+    return WorkerLimits(memory, settings.native_threads, settings.result_mb * MEGABYTE)
+
+
 def _training(
     settings: TrainingSettings,
+    ways: Mapping[str, Isolation],
     engine_clock: Clock,
     log: FilteringBoundLogger,
     timeslice: Timeslice,
@@ -175,7 +191,7 @@ def _training(
     return TrainingManager(
         TrainingQueue(settings.workers, is_on=settings.enabled),
         TrainingQuota(LeakyBucket(capacity, refill, interval, clock.now()), clock.now),
-        {"thread": ThreadIsolation()},
+        ways,
         SteadyClock(),
         on_update=lambda update: log_training(log, update),
         rules=TrainingRules(

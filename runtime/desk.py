@@ -52,7 +52,7 @@ from runtime.trading.orders import (
 )
 from runtime.trading.portfolio import Portfolio
 from runtime.trading.risk import Approved, RiskGate, RiskView, lot_size, risk_view
-from runtime.training.control import TrainingControl
+from runtime.training.control import CURRENT_JOB, TrainingControl
 from runtime.training.jobs import JobId, JobOptions, JobRequest, TrainingHandle
 from runtime.training.slots import ModelSlot
 
@@ -373,7 +373,11 @@ class Desk:
             )
 
     def log(self, level: str, message: str, fields: Mapping[str, object]) -> None:
-        """Write a line."""
+        """Write a line; inside of a job in its own thread it is the job's, and comes at once."""
+        job = CURRENT_JOB.get()
+        if job is not None:
+            job.say(level, message, fields)
+            return
         self.commands.append(Log(level, message, dict(fields)))
 
     def stop(self) -> None:

@@ -42,10 +42,11 @@ from runtime.errors import InternalError, RunFailed, StrategyError, TidegateErro
 from runtime.settings import EngineSettings
 from runtime.slices import MARKET_KINDS, Pending
 from runtime.trading.broker import Broker
+from runtime.training.jobs import JobState
 from runtime.training.manager import TrainingManager
 from runtime.training.shelf import ModelShelf
 from runtime.training.slots import ModelSlot
-from runtime.training.updates import TrainingStatistics
+from runtime.training.updates import RunningJob, TrainingStatistics, time_left
 
 CLOSE_SECONDS = 2.0
 TURN_SECONDS = 0.02
@@ -470,9 +471,7 @@ class LiveRun:
             "conflated": pending.conflated_quotes,
             "training": "on" if training.is_on else "off",
             **_quota(training),
-            "running": {
-                job.id: f"{job.elapsed:.0f} s, {job.spent} min paid" for job in training.running
-            },
+            "running": {job.id: _progress(job) for job in training.running},
             "models": {
                 name: f"v{slot.version}" if slot.is_ready else slot.readiness.reason
                 for name, slot in self.engine.desk.slots.items()
@@ -488,6 +487,14 @@ def told_of(error: Exception) -> TidegateError:
     told = InternalError(f"a part of the runtime broke: {describe(error)}")
     told.__cause__ = error
     return told
+
+
+def _progress(job: RunningJob) -> str:
+    words = [f"{job.elapsed:.0f} s", f"{job.spent} min paid"]
+    left = time_left(job.elapsed, job.fraction)
+    if left is not None:
+        words += [f"{job.fraction:.0%} {job.text}".rstrip(), f"{left:.0f} s left"]
+    return ", ".join([*words, *(["paused"] if job.state is JobState.PAUSED else [])])
 
 
 def _quota(training: TrainingStatistics) -> dict[str, object]:

@@ -13,6 +13,9 @@ from runtime.callbacks import describe, require_plain_callbacks
 from runtime.errors import ConfigError, Stopped, StrategyError
 from runtime.strategy import Strategy
 
+PRIVATE = "_tidegate_strategy_"
+"""How the names of modules begin that are loaded by their place."""
+
 
 def load_strategy(reference: str) -> Strategy:
     """Return a new instance of the strategy that `FILE.py` or `FILE.py:Class` names.
@@ -30,7 +33,7 @@ def load_strategy(reference: str) -> Strategy:
         raise ConfigError(
             f"{file} is not a Python file: name a strategy as FILE.py or FILE.py:Class"
         )
-    module = _import(path)
+    module = import_file(path, f"{PRIVATE}{path.stem}")
     strategy = _choose(module, file, name)
     try:
         made = strategy()
@@ -42,8 +45,13 @@ def load_strategy(reference: str) -> Strategy:
     return made
 
 
-def _import(path: Path) -> ModuleType:
-    name = f"_tidegate_strategy_{path.stem}"
+def import_file(path: Path, name: str) -> ModuleType:
+    """Import a file as the module `name`.
+
+    Raises:
+        ConfigError: it is no Python file.
+        StrategyError: it has a syntax error, or raised.
+    """
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"{path} cannot be imported as Python")

@@ -69,7 +69,9 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     `preset` gives capacity, refill and interval by name; each may be given by itself. `policy` says
     what happens to a job that is refused a minute: it is cancelled, or the run stops (LEAN's way).
     `isolation` says how jobs are run that don't say it themselves, `when` at what times: always, or
-    while the markets of the strategy's symbols are closed.
+    while the markets of the strategy's symbols are closed. Of a worker process: `memory_mb` for it
+    and what it starts (None is half of the machine's), `native_threads` of BLAS and OpenMP,
+    `result_mb` of what one job may hand back.
     """
 
     enabled: bool = True
@@ -84,6 +86,9 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     timeout_minutes: float | None = None
     isolation: Literal["thread", "process"] = "thread"
     when: Literal["always", "closed"] = "always"
+    memory_mb: int | None = None
+    native_threads: int = 1
+    result_mb: int = 1024
 
     def bucket(self) -> tuple[int, int, int]:
         """Return capacity (minutes), refill amount (minutes) and interval (ns)."""
@@ -306,6 +311,19 @@ def _check_values(settings: Settings, where: str) -> None:
             training.timeout_minutes is None or training.timeout_minutes > 0,
             positive,
         ),
+        (
+            "training.memory_mb",
+            training.memory_mb,
+            training.memory_mb is None or training.memory_mb >= 64,
+            "64 or more is needed",
+        ),
+        (
+            "training.native_threads",
+            training.native_threads,
+            training.native_threads >= 1,
+            "1 or more is needed",
+        ),
+        ("training.result_mb", training.result_mb, training.result_mb >= 1, "1 or more is needed"),
         (
             "trading.cash",
             trading.cash,

@@ -17,6 +17,10 @@ LOUD = {Kind.FAILED, Kind.OUT_OF_QUOTA, Kind.ABANDONED, Kind.MODEL_REJECTED, Kin
 
 def log_training(log: FilteringBoundLogger, update: TrainingUpdate) -> None:
     """Write one update; what is empty is left out, the minutes in the bucket never are."""
+    if update.kind is Kind.SAID:
+        named = free_names(update.fields, {"job"})
+        getattr(log, update.level)(update.text, job=update.job, **named)
+        return
     fields: dict[str, object] = {
         "job": update.job,
         "version": update.version,
@@ -33,6 +37,8 @@ def log_training(log: FilteringBoundLogger, update: TrainingUpdate) -> None:
     fields |= free_names(figures, taken)
     if update.kind is Kind.PROGRESS:
         fields["progress"] = f"{update.fraction:.0%}"
+        if update.eta is not None:
+            fields["eta_s"] = round(update.eta, 1)
     if update.kind is Kind.TOGGLED:
         fields["training"] = "on" if update.is_on else "off"
     write = log.warning if update.kind in LOUD else log.info

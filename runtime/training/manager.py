@@ -95,11 +95,6 @@ class TrainingManager:
         self._closed = anyio.Event()
         self._changed = anyio.Event()
 
-    @property
-    def isolations(self) -> tuple[str, ...]:
-        """The names of the ways to run a job."""
-        return tuple(self._isolations)
-
     # ---- asked of it -------------------------------------------------------------------------
 
     def register(self, request: JobRequest) -> None:
@@ -215,6 +210,8 @@ class TrainingManager:
             QuotaExhausted: a minute was refused and the policy is "stop".
         """
         self._loop = asyncio.get_running_loop()
+        for way in self._isolations.values():
+            way.make_ready()
         try:
             async with anyio.create_task_group() as self._tasks:
                 self._pump()
@@ -224,6 +221,9 @@ class TrainingManager:
         finally:
             self._is_closing, self._tasks = True, None
             self._drop_queued()
+            with anyio.CancelScope(shield=True):  # bounded: what does not end in time is killed
+                for way in self._isolations.values():
+                    await way.close()
         if self._fatal is not None:
             raise self._fatal
 
@@ -289,18 +289,18 @@ class TrainingManager:
             self._tasks.start_soon(self._supervise, self._begin(request))
 
     def _begin(self, request: JobRequest) -> JobRun:
-        def on_progress() -> None:
+        def on_news() -> None:
             if self._loop is None:
-                self._take_progress(run)
+                self._take_news(run)
             else:
                 with contextlib.suppress(RuntimeError):  # the loop has closed: nobody listens
-                    self._loop.call_soon_threadsafe(self._take_progress, run)
+                    self._loop.call_soon_threadsafe(self._take_news, run)
 
         job = self._jobs[request.id]
         run = JobRun(
             job,
             isolation=self._isolations[request.isolation],
-            control=JobControl(on_progress),
+            control=JobControl(on_news, self._clock.now),
             quota=self._quota,
             clock=self._clock,
             rules=self._rules,
@@ -329,6 +329,7 @@ class TrainingManager:
 
     def _finish(self, run: JobRun, ending: Ending) -> None:
         """Apply what a run came to, and make room for the next one."""
+        self._take_news(run)
         job = run.job
         if job.state is JobState.PAUSED:
             job.advance(JobEvent.RESUME)
@@ -379,6 +380,8 @@ class TrainingManager:
 
     def _apply(self, job: Job, ending: Ending) -> None:
         slot, result = job.request.slot, ending.result
+        if result is not None and result.commit is not None and result.accepted:
+            result.commit()
         if slot is None or result is None:
             job.tell_done()
         elif result.accepted:
@@ -426,10 +429,16 @@ class TrainingManager:
         self._jobs.pop(job.request.id, None)
         self._runs.pop(job.request.id, None)
 
-    def _take_progress(self, run: JobRun) -> None:
-        progress = run.control.take_progress()
-        if not run.job.state.is_terminal:
-            self._report.tell(Kind.PROGRESS, run.job, progress.text, fraction=progress.fraction)
+    def _take_news(self, run: JobRun) -> None:
+        news = run.control.take()
+        if run.job.request.id not in self._runs:
+            return  # it has ended: what a thread left behind still says is not its job's word
+        for line in news.lines:
+            self._report.said(run.job, line)
+        if news.progress is not None:
+            self._report.tell(
+                Kind.PROGRESS, run.job, news.progress.text, fraction=news.progress.fraction
+            )
 
     def _notify(self) -> None:
         """Wake who waits in `idle` to look again."""

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+from runtime.training.control import Line
 from runtime.training.isolation.base import Isolation
 from runtime.training.jobs import Job, JobId, JobState
 from runtime.training.queue import TrainingQueue
@@ -86,6 +87,22 @@ class Reporter:
                 by=by,
                 text=text,
                 number=self._toggles,
+            )
+        )
+
+    def said(self, job: Job, line: Line) -> None:
+        """Tell what a job has written."""
+        self._on_update(
+            TrainingUpdate(
+                kind=TrainingUpdateKind.SAID,
+                time=self._engine_time(),
+                available=self._quota.statistics().available,
+                is_on=self._queue.is_on,
+                job=job.request.id,
+                name=job.request.name,
+                text=line.text,
+                level=line.level,
+                fields=line.fields,
             )
         )
 

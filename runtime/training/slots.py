@@ -73,7 +73,7 @@ class ModelSlot:
         self.bundle: Published | None = None
         self.previous: Published | None = None
         self.skips: Counter[ReadinessCause] = Counter()
-        self._validate = validate
+        self.gate = validate
         self._max_age = max_age
         self._highest = 0  # the highest number a version ever had
         self._writing = threading.Lock()  # no two publishers take the same version
@@ -110,10 +110,10 @@ class ModelSlot:
 
     def accepts(self, candidate: object) -> bool:
         """Ask the gate whether the candidate may serve; it may be slow and may raise."""
-        if self._validate is None:
+        if self.gate is None:
             return True
         bundle = self.bundle
-        return bool(self._validate(candidate, None if bundle is None else bundle.returned))
+        return bool(self.gate(candidate, None if bundle is None else bundle.returned))
 
     def publish(
         self,

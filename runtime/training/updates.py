@@ -15,6 +15,7 @@ class TrainingUpdateKind(StrEnum):
     COALESCED = "coalesced"
     STARTED = "started"
     PROGRESS = "progress"
+    SAID = "said"
     MINUTE_TAKEN = "minute taken"
     PAUSED = "paused"
     RESUMED = "resumed"
@@ -37,7 +38,7 @@ class TrainingUpdate(msgspec.Struct, frozen=True):
     `elapsed` are seconds the job has run, without pauses; `spent` tokens it has taken; `available`
     tokens in the bucket; `by` who asked, and `number` which toggle of the run it is; `is_on`
     whether training is on; `text` one sentence; `traceback` of a method's exception; `fraction` of
-    a progress report, 0 to 1.
+    a progress report, 0 to 1; `level` and `fields` of a line that the job has written.
     """
 
     kind: TrainingUpdateKind
@@ -55,6 +56,18 @@ class TrainingUpdate(msgspec.Struct, frozen=True):
     traceback: str = ""
     fraction: float = 0.0
     metrics: Mapping[str, float] = {}
+    level: str = ""
+    fields: Mapping[str, object] = {}
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until the job is done, at its pace so far; None where it has not said."""
+        return time_left(self.elapsed, self.fraction)
+
+
+def time_left(elapsed: float, fraction: float) -> float | None:
+    """Return the seconds that are left, from those that have passed and the share that is done."""
+    return elapsed * (1 - fraction) / fraction if fraction > 0 else None
 
 
 class QuotaStatistics(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ decides what becomes of it; an isolation only starts the method and brings the r
 """
 
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -23,6 +23,7 @@ class JobResult(msgspec.Struct, frozen=True):
 
     `accepted` is the word of the slot's gate about the value. `data_until` is the engine time (ns
     UTC) of the newest data the method read, None where it read none by `history`.
+    `commit` makes what else the method changed come true; to be called on the loop, once.
     """
 
     value: Any = None
@@ -31,10 +32,19 @@ class JobResult(msgspec.Struct, frozen=True):
     error: str = ""
     traceback: str = ""
     data_until: int | None = None
+    commit: Callable[[], None] | None = None
 
 
 class Isolation(Protocol):
     """One way to run jobs; several may run at once."""
+
+    def make_ready(self) -> None:
+        """Make ready for jobs, in the background."""
+        ...
+
+    async def close(self) -> None:
+        """Leave nothing behind that can be ended; no job runs any more, and none will."""
+        ...
 
     async def run(self, request: JobRequest, control: JobControl) -> JobResult:
         """Run the method to its end and return what it came to; never raises for the method.

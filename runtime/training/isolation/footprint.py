@@ -26,9 +26,25 @@ class Footprint:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._threads = 0
+        self._threads = self._brisk = 0
         self._interval = 0.0
         self._native: dict[str, int] = {}  # library file -> its threads before the first limit
+
+    @contextmanager
+    def brisk(self) -> Iterator[None]:
+        """Have threads switched often while the body runs."""
+        with self._lock:
+            self._brisk += 1
+            if self._brisk == 1:
+                self._interval = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._interval, SWITCH_INTERVAL_SECONDS))
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._brisk -= 1
+                if self._brisk == 0:
+                    sys.setswitchinterval(self._interval)
 
     @contextmanager
     def light(self) -> Iterator[None]:
@@ -36,20 +52,17 @@ class Footprint:
 
         OpenMP's limit belongs to the thread that sets it, so every thread sets its own.
         """
-        with self._lock:
-            self._threads += 1
-            if self._threads == 1:
-                self._interval = sys.getswitchinterval()
-                sys.setswitchinterval(min(self._interval, SWITCH_INTERVAL_SECONDS))
-        try:
-            self._limit()
-            yield
-        finally:
+        with self.brisk():
             with self._lock:
-                self._threads -= 1
-                if self._threads == 0:
-                    sys.setswitchinterval(self._interval)
-                    self._restore()
+                self._threads += 1
+            try:
+                self._limit()
+                yield
+            finally:
+                with self._lock:
+                    self._threads -= 1
+                    if self._threads == 0:
+                        self._restore()
 
     def _limit(self) -> None:
         with self._lock:

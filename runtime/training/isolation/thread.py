@@ -29,6 +29,12 @@ class ThreadIsolation:
         self._alive: set[JobId] = set()
         self._abandoned: dict[JobId, str] = {}
 
+    def make_ready(self) -> None:
+        """Do nothing: a thread is made in no time."""
+
+    async def close(self) -> None:
+        """Do nothing: what is left behind cannot be ended."""
+
     async def run(self, request: JobRequest, control: JobControl) -> JobResult:
         """Run the method to its end; being cancelled leaves the thread behind."""
         loop = asyncio.get_running_loop()

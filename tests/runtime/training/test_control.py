@@ -54,7 +54,7 @@ def test_a_flood_of_reports_is_announced_once_until_it_is_taken() -> None:
     for step in range(1000):
         job.progress(step / 1000, f"step {step}")
     assert announced == [0]
-    assert job.take_progress() == Progress(0.999, "step 999")
+    assert job.take().progress == Progress(0.999, "step 999")
     job.progress(1.0, "done")
     assert announced == [0, 1]
 
@@ -64,7 +64,9 @@ def test_a_fraction_is_kept_between_nothing_and_all() -> None:
     seen = []
     for fraction in (-1.0, 0.25, 7.0, float("nan"), float("inf")):
         job.progress(fraction, "")
-        seen.append(job.take_progress().fraction)
+        progress = job.take().progress
+        assert progress is not None
+        seen.append(progress.fraction)
     assert seen == [0.0, 0.25, 1.0, 0.0, 0.0]
 
 

@@ -43,6 +43,9 @@ class Scripted:
             self.open.remove(end)
         return execute(request, control) if sound else JobResult(error="ValueError: no data")
 
+    def make_ready(self) -> None: ...
+    async def close(self) -> None: ...
+
     def pause(self, job: JobId) -> bool:
         return False
 

@@ -529,6 +529,9 @@ class Freezer:
             raise
         return JobResult("model")
 
+    def make_ready(self) -> None: ...
+    async def close(self) -> None: ...
+
     def pause(self, job: JobId) -> bool:
         self.frozen.append(True)
         return True

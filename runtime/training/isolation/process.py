@@ -1,0 +1,325 @@
+"""Runs jobs in worker processes: what a job does, however badly, happens to the worker only.
+
+A job begins with a copy of the strategy, made on the event loop between two slices, and ends with a
+result that is applied there, all of it or none. In between a thread follows it. A worker is kept
+for the next job unless it died or something was left in it; another is then made ready at once.
+"""
+
+import asyncio
+import contextlib
+import pickle
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import anyio
+
+from runtime.errors import StrategyError
+from runtime.strategy import Context, Strategy
+from runtime.training.control import JobControl, Line
+from runtime.training.isolation.base import JobResult, failure
+from runtime.training.isolation.messages import Prepare, Run, SlotState
+from runtime.training.isolation.payload import pack
+from runtime.training.isolation.session import Session
+from runtime.training.isolation.standins import surroundings
+from runtime.training.isolation.transaction import References, capture, class_at_top
+from runtime.training.isolation.workers import BROKEN, Worker, WorkerDied, WorkerLimits
+from runtime.training.jobs import JobId, JobRequest
+
+SLOW_COPY_SECONDS = 0.05
+
+
+class Pool:
+    """Workers that wait, and those that are being started; any thread may call."""
+
+    def __init__(self, limits: WorkerLimits) -> None:
+        self._limits = limits
+        self._prepare: Prepare | None = None
+        self._changed = threading.Condition()  # guards all that follows
+        self._idle: list[Worker] = []
+        self._starting: list[Worker] = []
+        self._pending = 0  # starts in the background that are under way
+        self._threads: list[threading.Thread] = []
+        self._is_closed = False
+
+    @property
+    def is_used(self) -> bool:
+        """Whether there was ever a worker."""
+        return self._prepare is not None
+
+    def warm(self, prepare: Prepare) -> None:
+        """Have a worker ready soon, unless one waits or is on its way."""
+        with self._changed:
+            self._prepare = prepare
+            if self._is_closed or self._idle or self._pending:
+                return
+            self._pending += 1
+            thread = threading.Thread(target=self._warm, name="training worker", daemon=True)
+            self._threads = [one for one in self._threads if one.is_alive()] + [thread]
+            thread.start()
+
+    def take(self, session: Session, prepare: Prepare) -> Worker:
+        """Return a worker that is ready, started if need be.
+
+        Raises:
+            WorkerDied: there is none to be had; or the session was killed meanwhile.
+        """
+        with self._changed:
+            self._prepare = prepare
+            self._changed.wait_for(
+                lambda: self._idle or not self._pending or session.is_killed or self._is_closed
+            )
+            if session.is_killed or self._is_closed:
+                raise WorkerDied("the run is ending")
+            waiting, self._idle = self._idle, []
+        while waiting:
+            worker = waiting.pop()
+            if worker.still_lives():
+                for other in waiting:
+                    self.give_back(other)
+                session.use(worker)
+                return worker
+            worker.bury()
+        return self._start(prepare, session.use)
+
+    def give_back(self, worker: Worker) -> None:
+        """Keep a worker for the next job."""
+        with self._changed:
+            if not self._is_closed:
+                self._idle.append(worker)
+                self._changed.notify_all()
+                return
+        worker.bury()
+
+    def wake(self) -> None:
+        """Have whoever waits for a worker look again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Bury every worker; blocks until they are dead."""
+        with self._changed:
+            self._is_closed = True
+            idle, self._idle = self._idle, []
+            for worker in self._starting:
+                worker.tell(b"K")
+            threads, self._threads = self._threads, []
+            self._changed.notify_all()
+        for worker in idle:
+            worker.bury()
+        for thread in threads:
+            thread.join()
+
+    def _warm(self) -> None:
+        try:
+            assert self._prepare is not None  # noqa: S101  # warm has set it
+            worker = self._start(self._prepare, lambda _: None)
+        except WorkerDied:
+            worker = None  # the next job tries for itself, and says why
+        with self._changed:
+            self._pending -= 1
+            self._changed.notify_all()
+        if worker is not None:
+            self.give_back(worker)
+
+    def _start(self, prepare: Prepare, use: Callable[[Worker], None]) -> Worker:
+        try:
+            worker = Worker(self._limits)
+        except OSError as error:
+            raise WorkerDied(f"no worker could be started: {error}") from error
+        with self._changed:
+            self._starting.append(worker)
+            if self._is_closed:
+                worker.tell(b"K")
+        use(worker)
+        try:
+            worker.prepare(prepare)
+        except BROKEN as error:
+            worker.bury()
+            raise WorkerDied(f"the worker sent what makes no sense: {error}") from error
+        except BaseException:
+            worker.bury()
+            raise
+        finally:
+            with self._changed:
+                self._starting.remove(worker)
+        return worker
+
+
+class ProcessIsolation:
+    """Starts a thread a job, which follows it in a worker of the pool.
+
+    Args:
+        limits: what a worker may use.
+        warm: have a worker ready from the start.
+    """
+
+    def __init__(self, limits: WorkerLimits, *, warm: bool) -> None:
+        self._limits = limits
+        self._is_warm = warm
+        self._pool = Pool(limits)
+        self._of: tuple[Strategy, Context] | None = None
+        self._sessions: dict[JobId, Session] = {}
+        self._unportable: dict[str, tuple[object, str]] = {}
+        self._named: set[str] = set()
+
+    def attach(self, strategy: Strategy, context: Context) -> None:
+        """Say whose methods will be run, and what is behind it."""
+        self._of = strategy, context
+
+    def make_ready(self) -> None:
+        """Start a worker in the background, where one will surely be needed."""
+        if self._is_warm:
+            with contextlib.suppress(StrategyError):  # a job says it, if there is one
+                self._pool.warm(self._preparation())
+
+    async def close(self) -> None:
+        """Bury all workers."""
+        if self._pool.is_used:
+            await anyio.to_thread.run_sync(self._pool.close)
+
+    async def run(self, request: JobRequest, control: JobControl) -> JobResult:
+        """Run the method in a worker; being cancelled kills it."""
+        try:
+            prepare = self._preparation()
+            session = self._session(request, control)
+        except StrategyError as error:
+            return JobResult(error=str(error))
+        except OSError as error:
+            return failure(error, "what the job works on could not be copied: ")
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[JobResult] = loop.create_future()
+        thread = threading.Thread(
+            target=self._work,
+            args=(session, prepare, loop, done),
+            name=f"training {request.name}",
+            daemon=True,
+        )
+        self._sessions[request.id] = session
+        control.follow(session.ask)
+        try:
+            thread.start()
+            return await asyncio.shield(done)
+        except RuntimeError as error:  # the system has no thread left
+            return failure(error)
+        except asyncio.CancelledError:
+            session.kill()
+            self._pool.wake()
+            with anyio.CancelScope(shield=True):  # as long as killing takes
+                await done
+            raise
+        finally:
+            control.follow(lambda _: None)
+            del self._sessions[request.id]
+            session.close()
+
+    def pause(self, job: JobId) -> bool:
+        """Freeze a running job with all that it has started."""
+        session = self._sessions.get(job)
+        if session is not None:
+            session.hold()
+        return session is not None
+
+    def resume(self, job: JobId) -> None:
+        """Let a frozen job go on."""
+        session = self._sessions.get(job)
+        if session is not None:
+            session.release()
+
+    def abandoned(self) -> Mapping[JobId, str]:
+        """Return nothing: whatever runs in a process can be killed."""
+        return {}
+
+    # ---- on the loop -------------------------------------------------------------------------
+
+    def _preparation(self) -> Prepare:
+        strategy, _ = self._attached()
+        cls = class_at_top(strategy)
+        file = getattr(sys.modules[cls.__module__], "__file__", None)
+        return Prepare(
+            module=cls.__module__,
+            file=None if file is None else str(Path(file).absolute()),
+            qualname=cls.__qualname__,
+            native_threads=self._limits.native_threads,
+            result_bytes=self._limits.result_bytes,
+        )
+
+    def _session(self, request: JobRequest, control: JobControl) -> Session:
+        """Copy what the job works on, as it is at this moment."""
+        strategy, context = self._attached()
+        began = time.perf_counter()
+        references = References(strategy, context)
+        captured = capture(strategy, request, references, self._unportable)
+        slots = list(references.slots)
+        portfolio = pickle.dumps(context.portfolio, protocol=5)
+        payload, descriptor = pack([memoryview(portfolio), *captured.written.parts])
+        self._remark(captured.missing, time.perf_counter() - began, control)
+        run = Run(
+            job=request.id,
+            name=request.name,
+            payload=payload,
+            attributes=captured.attributes,
+            missing=captured.missing,
+            slots=tuple(SlotState(slot.name, slot.version, slot.is_ready) for slot in slots),
+            slot=captured.slot,
+            has_gate=captured.has_gate,
+            surroundings=surroundings(context),
+        )
+        return Session(
+            strategy, context, run, descriptor, references, [slot.bundle for slot in slots], control
+        )
+
+    def _attached(self) -> tuple[Strategy, Context]:
+        assert self._of is not None  # noqa: S101  # the assembly attaches it
+        return self._of
+
+    def _remark(self, missing: Mapping[str, str], took: float, control: JobControl) -> None:
+        """Say what stays behind, once each, and that copying takes its time."""
+        for name in missing.keys() - self._named:
+            self._named.add(name)
+            text = f"self.{name} is not there in the worker: it cannot be pickled"
+            control.pass_on(Line("warning", text, {"reason": missing[name]}))
+        if took > SLOW_COPY_SECONDS:
+            text = (
+                "copying the strategy for a training held up the loop: keep large data in history"
+            )
+            control.pass_on(Line("warning", text, {"spent_ms": round(took * 1000, 1)}))
+
+    # ---- in the job's thread -----------------------------------------------------------------
+
+    def _work(
+        self,
+        session: Session,
+        prepare: Prepare,
+        loop: asyncio.AbstractEventLoop,
+        done: "asyncio.Future[JobResult]",
+    ) -> None:
+        try:
+            result = self._result(session, prepare)
+        except Exception as error:  # noqa: BLE001  # a fault around the job is no reason to hang
+            result = failure(error, "the isolation broke: ")
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits for it
+            loop.call_soon_threadsafe(_deliver, done, result)
+
+    def _result(self, session: Session, prepare: Prepare) -> JobResult:
+        try:
+            worker = self._pool.take(session, prepare)
+        except WorkerDied as error:
+            return JobResult(error=str(error))
+        is_reusable = False
+        try:
+            result, is_reusable = session.perform(worker)
+        finally:
+            if is_reusable and not session.is_killed:
+                self._pool.give_back(worker)
+            else:
+                worker.bury()
+                self._pool.warm(prepare)
+        return result
+
+
+def _deliver(done: "asyncio.Future[JobResult]", result: JobResult) -> None:
+    if not done.done():
+        done.set_result(result)

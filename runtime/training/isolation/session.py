@@ -1,0 +1,302 @@
+"""One job in a worker, followed from a thread: what it asks is answered, what it says passed on.
+
+The event loop only ever sets flags and reads the result, which is made here, off the loop.
+"""
+
+import contextlib
+import os
+import socket
+import threading
+from typing import Any
+
+import numpy as np
+
+from feeds.events import Symbol
+from runtime.errors import StrategyError, TidegateError
+from runtime.history import BarWindow, TickWindow
+from runtime.strategy import Context, Strategy
+from runtime.training.control import CURRENT_JOB, JobControl, Line
+from runtime.training.isolation.allowed import check_allowed
+from runtime.training.isolation.base import JobResult, failure
+from runtime.training.isolation.channel import Received
+from runtime.training.isolation.documents import Unreadable, Unwritable, read, write
+from runtime.training.isolation.footprint import FOOTPRINT
+from runtime.training.isolation.messages import (
+    Answer,
+    Ask,
+    Done,
+    Payload,
+    Progressed,
+    Question,
+    Reported,
+    Run,
+    Said,
+    decode_for_runtime,
+)
+from runtime.training.isolation.payload import BadPayload, Opened, pack
+from runtime.training.isolation.transaction import VALUE, Changes, References, committing
+from runtime.training.isolation.words import Lost, Output, Swept
+from runtime.training.isolation.workers import BROKEN, Worker
+from runtime.training.jobs import JobId
+from runtime.training.slots import Published
+
+LINE_BYTES = 2000
+"""A printed line is cut after so many bytes."""
+
+
+class Printed:
+    """Printed bytes become lines of the log."""
+
+    def __init__(self, control: JobControl) -> None:
+        self._control = control
+        self._rest = b""
+
+    def take(self, data: bytes) -> None:
+        """Take bytes; a line that has not ended waits."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LINE_BYTES:
+            lines, self._rest = [*lines, self._rest], b""
+        for line in lines:
+            self._say(line)
+
+    def lost(self, lost: Lost) -> None:
+        """Say how much is missing at this place."""
+        self.end()
+        self._control.pass_on(
+            Line(
+                "warning",
+                "it printed too much: some was left out",
+                {"bytes": lost.bytes, "lines": lost.lines},
+            )
+        )
+
+    def end(self) -> None:
+        """Take the last line as it is."""
+        self._say(self._rest)
+        self._rest = b""
+
+    def _say(self, line: bytes) -> None:
+        text = line[:LINE_BYTES].decode("utf-8", "replace").rstrip()
+        if text:
+            self._control.say("info", text, {"printed": True})
+
+
+class Session:
+    """A job and, from some moment on, its worker.
+
+    Args:
+        strategy: whose copy is worked on; `context` is what is behind it.
+        run: what the worker is told.
+        descriptor: goes with `run`; this closes it.
+        references: what stays here.
+        bundles: what each slot that is referred to held when the job began.
+        control: the job's line to the manager.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        context: Context,
+        run: Run,
+        descriptor: int | None,
+        references: References,
+        bundles: list[Published | None],
+        control: JobControl,
+    ) -> None:
+        self._strategy = strategy
+        self._context = context
+        self._run = run
+        self._descriptor = descriptor
+        self._references = references
+        self._bundles = bundles
+        self._control = control
+        self._printed = Printed(control)
+        self._worker: Worker | None = None
+        self._lock = threading.Lock()  # guards the flags and the worker together
+        self._is_killed = self._is_held = self._is_asked = False
+        self._wake, self._waker = socket.socketpair()
+        self._waker.setblocking(False)
+
+    @property
+    def job(self) -> JobId:
+        """Which job it is."""
+        return JobId(self._run.job)
+
+    @property
+    def is_killed(self) -> bool:
+        """Whether it was given up."""
+        return self._is_killed
+
+    # ---- from the event loop -----------------------------------------------------------------
+
+    def ask(self, stop: bool) -> None:
+        """Have the job told that it should stop, or that it need not any more."""
+        self._is_asked = stop
+        with contextlib.suppress(OSError):  # full: it will look; closed: it is over
+            self._waker.send(b".")
+
+    def hold(self) -> None:
+        """Freeze the worker."""
+        with self._lock:
+            self._is_held = True
+            if self._worker is not None:
+                self._worker.tell(b"S")
+
+    def release(self) -> None:
+        """Let it go on."""
+        with self._lock:
+            self._is_held = False
+            if self._worker is not None:
+                self._worker.tell(b"C")
+
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        with self._lock:
+            self._is_killed = True
+            if self._worker is not None:
+                self._worker.tell(b"K")
+
+    # ---- in its thread -----------------------------------------------------------------------
+
+    def use(self, worker: Worker) -> None:
+        """Work with this worker from now on, in the state the job is meant to be in."""
+        with self._lock:
+            self._worker = worker
+            for flag, letter in ((self._is_killed, b"K"), (self._is_held, b"S")):
+                if flag:
+                    worker.tell(letter)
+
+    def perform(self, worker: Worker) -> tuple[JobResult, bool]:
+        """Run the job; return what it came to, and whether the worker can be used again."""
+        token = CURRENT_JOB.set(self._control)  # whose data is read
+        try:
+            worker.tell(b"B")
+            descriptor, self._descriptor = self._descriptor, None
+            worker.send(self._run, descriptor)
+            if self._is_asked:
+                worker.send(Ask(True))
+            return self._follow(worker)
+        except BROKEN as error:
+            return failure(error, "the worker sent what makes no sense: "), False
+        finally:
+            self._printed.end()
+            CURRENT_JOB.reset(token)
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+        with self._lock:
+            self._worker = None
+        self._wake.close()
+        self._waker.close()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _follow(self, worker: Worker) -> tuple[JobResult, bool]:
+        done: tuple[Done, int | None] | None = None
+        is_clean = False
+        try:
+            for heard in worker.listen(self._wake):
+                match heard:
+                    case None:
+                        worker.send(Ask(self._is_asked))
+                    case Output(data):
+                        self._printed.take(data)
+                    case Lost() as lost:
+                        self._printed.lost(lost)
+                    case Received(body, descriptor):
+                        message = decode_for_runtime(body)
+                        if isinstance(message, Done):
+                            done = (message, descriptor)
+                            worker.tell(b"E")
+                        else:
+                            self._hear(worker, message)
+                    case Swept(had_children) if done is not None:
+                        is_clean = not had_children
+                        break
+            if done is None:
+                return JobResult(error=worker.how_it_ended()), False
+            self._control.has_noticed = done[0].noticed or self._control.has_noticed
+            return self._result(*done), done[0].reusable and is_clean
+        finally:
+            if done is not None and done[1] is not None:
+                os.close(done[1])
+
+    def _hear(self, worker: Worker, message: object) -> None:
+        match message:
+            case Progressed(fraction, text):
+                self._control.progress(fraction, text)
+            case Reported(metrics):
+                self._control.report(metrics)
+            case Said(level, text, fields):
+                level = level if level in {"debug", "info", "warning", "error"} else "info"
+                self._control.pass_on(Line(level, text, fields))
+            case Question() as question:
+                worker.send(*self._answer(question))
+
+    def _answer(self, question: Question) -> tuple[Answer, int | None]:
+        try:
+            payload, descriptor = pack(self._found(question))
+        except (TidegateError, Unwritable, OSError, IndexError) as error:
+            return Answer(question.number, error=str(error)), None
+        return Answer(question.number, payload), descriptor
+
+    def _found(self, question: Question) -> list[memoryview]:
+        symbol = Symbol(question.name)
+        match question.about:
+            case "bars":
+                return _columns(self._context.history(symbol, question.count))
+            case "ticks":
+                return _columns(self._context.tick_history(symbol, question.count))
+            case "model":
+                place = int(question.name)
+                try:
+                    bundle = self._bundles[place]
+                    return write([("the model", bundle)], self._references.refer).parts
+                except Unwritable as fault:
+                    name = self._references.slots[place].name
+                    raise StrategyError(
+                        f"the model of slot {name!r} cannot be used in a training that runs in a "
+                        f"process of its own: it cannot be pickled ({fault})",
+                        "train",
+                    ) from fault
+
+    def _result(self, done: Done, descriptor: int | None) -> JobResult:
+        """Make the result, all of it or none; other threads get their turn meanwhile."""
+        if done.error:
+            return JobResult(error=done.error, traceback=done.traceback)
+        if done.payload is None:
+            return JobResult(error="the worker has handed back nothing")
+        try:
+            found = self._opened(done, done.payload, descriptor)
+        except Unreadable as fault:
+            what = fault.name if fault.name == VALUE else f"self.{fault.name}"
+            return JobResult(error=f"{what} cannot be taken from the worker: {fault}")
+        except BadPayload as fault:
+            return JobResult(error=f"what the worker handed back cannot be read: {fault}")
+        value = found.pop(VALUE)
+        change = Changes(found, done.removed)
+        return JobResult(
+            value,
+            done.accepted,
+            metrics=done.metrics,
+            data_until=self._control.data_until,
+            commit=committing(self._strategy, change),
+        )
+
+    def _opened(self, done: Done, payload: Payload, descriptor: int | None) -> dict[str, Any]:
+        limit = self._worker.limits.result_bytes if self._worker is not None else 0
+        opened = Opened(payload, descriptor, limit + (1 << 20))
+        with FOOTPRINT.brisk():
+            return read(
+                [VALUE, *done.attributes],
+                opened.stream(),
+                opened.buffers(),
+                self._references.resolve,
+                check_allowed,
+            )
+
+
+def _columns(window: BarWindow | TickWindow) -> list[memoryview]:
+    columns = (np.ascontiguousarray(getattr(window, n)) for n in window.__struct_fields__)
+    return [column.view(np.uint8).data for column in columns]

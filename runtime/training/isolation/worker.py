@@ -1,0 +1,355 @@
+"""The process that runs jobs: it imports the strategy once, then waits for one after the other.
+
+It was made by `warden.py`, which also kills it: nothing in here has to end well. The main thread
+runs the jobs; another listens to the runtime, so that a job hears that it should stop; a third
+sends what a chatty job has let wait.
+"""
+
+import contextlib
+import faulthandler
+import importlib
+import io
+import itertools
+import os
+import pickle
+import queue
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn, cast
+
+import msgspec
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from runtime.errors import StrategyError
+from runtime.loading import PRIVATE, import_file
+from runtime.securities import Security
+from runtime.strategy import Context, Strategy
+from runtime.training.control import JobControl, TrainingControl
+from runtime.training.isolation.base import JobResult, execute, failure
+from runtime.training.isolation.channel import Channel
+from runtime.training.isolation.documents import Reference, Unreadable, Unwritable, read, write
+from runtime.training.isolation.messages import (
+    Answer,
+    Ask,
+    Done,
+    Payload,
+    Plain,
+    Prepare,
+    Progressed,
+    Question,
+    Ready,
+    Reported,
+    Run,
+    Said,
+    ToRuntime,
+    decode_for_worker,
+    encode,
+)
+from runtime.training.isolation.payload import mapped, pack
+from runtime.training.isolation.standins import SlotView, WorkerContext
+from runtime.training.isolation.transaction import GATE, METHOD, VALUE, changes, revive
+from runtime.training.jobs import JobId, JobRequest
+from runtime.training.slots import Published
+
+NEWS_SECONDS = 0.05
+"""A job's news are sent at most so often."""
+OWN_THREADS = 3
+
+
+class Line:
+    """The worker's line to the runtime, shared by its threads."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.jobs: queue.SimpleQueue[tuple[Run, int | None, JobControl]] = queue.SimpleQueue()
+        self._channel = channel
+        self._control: JobControl | None = None
+        self._numbers = itertools.count(1)
+        self._answers: dict[int, queue.SimpleQueue[tuple[Answer, int | None]]] = {}
+        self._telling = threading.Lock()
+        self._is_late = threading.Event()
+        self._sent = 0.0
+        self._is_copy = False
+        os.register_at_fork(after_in_child=self._disown)
+
+    def start(self) -> None:
+        """Listen from now on."""
+        for work in (self._listen, self._catch_up):
+            threading.Thread(target=work, name=f"tidegate {work.__name__}", daemon=True).start()
+
+    def send(self, message: ToRuntime, descriptor: int | None = None) -> None:
+        """Send a message; without a runtime there is nothing left to do."""
+        try:
+            self._channel.send(encode(message), descriptor)
+        except OSError:
+            os._exit(0)
+
+    # ---- about the job -----------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Send what a job still had to say."""
+        self._tell()
+
+    def ask(self, about: str, name: str, count: int = 0) -> tuple[Payload, int | None]:
+        """Ask the runtime and wait for the answer.
+
+        Raises:
+            StrategyError: it has none, and why.
+        """
+        if self._is_copy:
+            raise StrategyError("only the job's own process can ask for history or models", "train")
+        number = next(self._numbers)
+        self._answers[number] = queue.SimpleQueue()
+        self.send(Question(number, about, name, count))  # type: ignore[arg-type]  # checked there
+        answer, descriptor = self._answers[number].get()
+        del self._answers[number]
+        if answer.payload is None:
+            raise StrategyError(answer.error, "train")
+        return answer.payload, descriptor
+
+    # ---- inside ------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        while (received := self._channel.receive()) is not None:
+            for body, descriptor in received:
+                match decode_for_worker(body):
+                    case Run() as run:
+                        self._control = JobControl(self._on_news, time.monotonic_ns)
+                        self.jobs.put((run, descriptor, self._control))
+                    case Ask(stop) if self._control is not None:
+                        (self._control.ask_to_stop if stop else self._control.take_back)()
+                    case Answer() as answer if answer.number in self._answers:
+                        self._answers[answer.number].put((answer, descriptor))
+        os._exit(0)  # the runtime has gone
+
+    def _on_news(self) -> None:
+        if time.monotonic() - self._sent < NEWS_SECONDS:
+            self._is_late.set()
+        else:
+            self._tell()
+
+    def _catch_up(self) -> None:
+        while True:
+            self._is_late.wait()
+            self._is_late.clear()
+            time.sleep(NEWS_SECONDS)  # a pace, not a wait for something
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._control is None or self._is_copy:
+            return
+        with self._telling:
+            self._sent = time.monotonic()
+            news = self._control.take()
+            for line in news.lines:
+                self.send(Said(line.level, line.text, _plain(line.fields)))
+            if news.metrics is not None:
+                self.send(Reported(news.metrics))
+            if news.progress is not None:
+                self.send(Progressed(*news.progress))
+
+    def _disown(self) -> None:
+        """Keep out of the conversation: this is a process that the job has forked."""
+        self._is_copy = True
+        self._channel.close()
+
+
+class Workshop:
+    """The strategy's class, and what is done with it."""
+
+    def __init__(self, prepare: Prepare, line: Line) -> None:
+        self._cls = find_class(prepare)
+        self._prepare = prepare
+        self._line = line
+
+    def perform(self, run: Run, descriptor: int | None, control: JobControl) -> None:
+        """Run one job and send what it came to."""
+        with threadpool_limits(limits=self._prepare.native_threads):
+            try:
+                done, segment = self._perform(run, descriptor, control)
+            except Unreadable as fault:
+                done = Done(
+                    error=f"{_owned(fault.name)} cannot be unpickled in the worker: {fault}"
+                )
+                segment = None
+            except Unwritable as fault:
+                what = _owned(fault.name)
+                done, segment = Done(error=f"{what} cannot be handed back: {fault}"), None
+            except BaseException as error:  # noqa: BLE001  # foreign code runs while unpickling
+                result = failure(error)
+                done, segment = Done(error=result.error, traceback=result.traceback), None
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        self._line.end()
+        done = msgspec.structs.replace(
+            done,
+            metrics=control.metrics,
+            noticed=control.has_noticed,
+            reusable=threading.active_count() <= OWN_THREADS,
+        )
+        self._line.send(done, segment)
+
+    def _perform(
+        self, run: Run, descriptor: int | None, control: JobControl
+    ) -> tuple[Done, int | None]:
+        portfolio, stream, *buffers = mapped(run.payload, descriptor)
+        books = pickle.loads(portfolio)  # noqa: S301  # from the runtime
+        context = WorkerContext(run.surroundings, books, self._columns)
+        gates = [GATE] if run.has_gate else []
+        bench = Bench(run, context, self._cls, self._line)
+        names = [METHOD, *gates, *run.attributes]
+        found = read(names, io.BytesIO(stream), buffers, bench.resolve)
+        attributes = {name: found[name] for name in run.attributes}
+        vars(bench.strategy).update(attributes)
+        slot = None if run.slot is None else bench.slots[run.slot]
+        if slot is not None:
+            slot.gate = found.get(GATE)
+        request = JobRequest(
+            JobId(run.job), run.name, found[METHOD], slot, "process", context.now_ns
+        )
+        result = execute(request, control)
+        if result.error:
+            return Done(error=_explained(result), traceback=result.traceback), None
+        change = changes(attributes, vars(bench.strategy))
+        value = None if slot is None else result.value
+        assigned = change.assigned if result.accepted else {}
+        written = write(
+            [(VALUE, value), *assigned.items()], bench.refer, self._prepare.result_bytes
+        )
+        payload, segment = pack(written.parts)
+        removed = change.removed if result.accepted else ()
+        return (
+            Done(
+                payload=payload,
+                attributes=tuple(assigned),
+                removed=removed,
+                accepted=result.accepted,
+            ),
+            segment,
+        )
+
+    def _columns(self, about: str, name: str, count: int) -> list[memoryview]:
+        return mapped(*self._line.ask(about, name, count))
+
+
+class Bench:
+    """The objects of one job that others refer to."""
+
+    def __init__(self, run: Run, context: WorkerContext, cls: type[Strategy], line: Line) -> None:
+        self.context = context
+        self.strategy: Strategy = revive(cls, run.missing)
+        self.strategy.bind(cast("Context", context))
+        self._line = line
+        self.slots = [
+            SlotView(state, partial(self._fetch, place), None)
+            for place, state in enumerate(run.slots)
+        ]
+
+    def refer(self, value: object) -> Reference | None:
+        """Name what is the runtime's, for the way back."""
+        if value is self.strategy:
+            return ("strategy",)
+        if value is self.context:
+            return ("context",)
+        if isinstance(value, SlotView) and value in self.slots:
+            return ("slot", self.slots.index(value))
+        if isinstance(value, Security) and self.context.securities.get(value.symbol) is value:
+            return ("security", value.symbol)
+        if isinstance(value, TrainingControl):
+            return ("training",)
+        return None
+
+    def resolve(self, reference: Reference) -> object:
+        """Return what the runtime refers to."""
+        match reference:
+            case ("strategy",):
+                return self.strategy
+            case ("context",):
+                return self.context
+            case ("training",):
+                return self.context.training
+            case ("slot", int(place)):
+                return self.slots[place]
+            case ("security", str(symbol)):
+                return self.context.securities[symbol]  # type: ignore[index]  # a Symbol is a str
+        raise LookupError(f"nothing here is called {reference!r}")
+
+    def _fetch(self, place: int) -> Published | None:
+        stream, *buffers = mapped(*self._line.ask("model", str(place)))
+        found = read(["the model"], io.BytesIO(stream), buffers, self.resolve)
+        return cast("Published", found["the model"])
+
+
+def find_class(prepare: Prepare) -> type[Strategy]:
+    """Import the strategy's module under the name it has in the runtime, and return the class."""
+    if prepare.module == "__main__":
+        module = _main_again(prepare.file)
+    elif prepare.module.startswith(PRIVATE) and prepare.file is not None:
+        module = import_file(Path(prepare.file), prepare.module)
+    else:
+        module = importlib.import_module(prepare.module)
+    found: Any = module
+    for name in prepare.qualname.split("."):
+        found = getattr(found, name)
+    return cast("type[Strategy]", found)
+
+
+def _main_again(file: str | None) -> ModuleType:
+    """Import a script once more, as a module: what is under its `if __name__` does not run."""
+    if file is None:
+        raise StrategyError(
+            "a strategy that was typed in cannot be trained in a process of its own: put it into a "
+            "file",
+            "load",
+        )
+    module = import_file(Path(file), "__mp_main__")
+    sys.modules["__main__"] = module
+    return module
+
+
+def _owned(name: str) -> str:
+    return name if name in {METHOD, GATE, VALUE} else f"self.{name}"
+
+
+def _plain(fields: Mapping[str, object]) -> dict[str, Plain]:
+    """Keep what travels as it is; the rest becomes text here, where its own code is at home."""
+    return {
+        str(name): value if isinstance(value, str | int | float | bool | None) else str(value)
+        for name, value in fields.items()
+    }
+
+
+def _explained(result: JobResult) -> str:
+    return f"out of memory: {result.error}" if "MemoryError" in result.error else result.error
+
+
+def main(descriptor: int) -> NoReturn:
+    """Serve until the runtime is gone."""
+    sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115  # for the life of the process
+    sys.stdout, sys.stderr = (
+        open(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+        for number in (1, 2)
+    )
+    faulthandler.enable(sys.stderr, all_threads=False)
+    channel = Channel(socket.socket(fileno=descriptor))
+    line = Line(channel)
+    first = channel.receive()
+    if not first:
+        os._exit(0)
+    prepare = decode_for_worker(first[0].body)
+    assert isinstance(prepare, Prepare)  # noqa: S101  # the runtime begins so
+    try:
+        workshop = Workshop(prepare, line)
+    except BaseException as error:  # noqa: BLE001  # the module may raise anything
+        line.send(Ready(failure(error).error))
+        os._exit(1)
+    line.start()
+    line.send(Ready())
+    while True:
+        workshop.perform(*line.jobs.get())
