@@ -8,6 +8,7 @@ which only our own venue has, is one connection with everything in one order.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from random import Random
 
 import anyio
@@ -22,6 +23,7 @@ from feeds.errors import ConfigError
 from feeds.events import AssetClass, Symbol
 from feeds.protocols.alpaca import PATHS, Codec, make_alpaca, make_tape
 from feeds.protocols.base import Limits, Options, VenueProtocol, VenueSpec
+from feeds.recorder import Recorder
 from feeds.session import ConnectionSettings, only
 
 
@@ -67,6 +69,16 @@ class LiveFeed:
     def lockstep(self) -> bool:
         """False: the venue's time goes on by itself."""
         return False
+
+    def recorded(self, folder: Path, *, tables: bool) -> Recorder:
+        """Have all that this feed hears recorded; call it before `run`, away from the loop.
+
+        Raises:
+            ConfigError: the folder will not do, or tables need pyarrow.
+        """
+        recorder = Recorder(folder, self._spec, self._url, self._rest_url, tables=tables)
+        self._spec = recorder.spec
+        return recorder
 
     async def run(self, subscriptions: Sequence[Subscription], deliver: Deliver) -> None:
         """Deliver batches until the venue says that there is nothing more.

@@ -12,7 +12,7 @@ import traceback
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 
 import typer
 
@@ -25,6 +25,9 @@ from runtime.errors import (
     TidegateError,
     VenueRefused,
 )
+
+if TYPE_CHECKING:
+    from runtime.assembly import Credentials
 
 FLUSH_SECONDS = 1.0
 _stopped = threading.Event()
@@ -217,6 +220,56 @@ def venue(
 
 
 @app.command()
+def record(
+    feed: Annotated[str, typer.Option("--feed", help="the venue, such as coinbase")],
+    out: Annotated[Path, typer.Option(help="a folder for captures and tables")],
+    symbol: Annotated[
+        list[str] | None, typer.Option("--symbol", "-s", help="such as BTC/USD; repeatable")
+    ] = None,
+    feed_url: FeedUrl = None,
+    tables: Annotated[
+        bool, typer.Option("--tables/--no-tables", help="Parquet of trades and quotes as well")
+    ] = True,
+    duration: Duration = None,
+    config: Config = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+) -> None:
+    """Record a venue's live data: what came, as it came, and Parquet of trades and quotes.
+
+    Replay either with --feed replay --data OUT/captures or OUT/tables.
+    """
+    import anyio  # noqa: PLC0415  # start fast
+
+    from feeds.protocols.registry import VENUES  # noqa: PLC0415
+    from runtime.control.logs import open_log  # noqa: PLC0415
+    from runtime.recording import record as recording  # noqa: PLC0415
+    from runtime.settings import load_settings  # noqa: PLC0415
+
+    overrides = {
+        "feed": {"kind": feed, "url": feed_url},
+        "log": {"level": log_level, "format": log_format},
+    }
+    if feed not in VENUES:
+        raise ConfigError(f"--feed is {feed!r}: allowed are {', '.join(VENUES)}")
+    _check_duration(duration)
+    settings, _ = load_settings(config, overrides)
+    with open_log(settings.log) as (log, _):
+        outcome = anyio.run(
+            lambda: recording(
+                settings,
+                symbol or [],
+                out,
+                log,
+                tables=tables,
+                duration=duration,
+                credentials=_credentials(),
+            )
+        )
+        log.info("recorded", **outcome.figures())
+
+
+@app.command()
 def health(
     state_dir: Annotated[
         str, typer.Option(envvar="TIDEGATE_STATE_DIR", help="state folder of the run")
@@ -287,14 +340,12 @@ def _run(
     from runtime.settings import load_settings  # noqa: PLC0415
     from runtime.sources import Credentials  # noqa: PLC0415
 
-    if duration is not None and not duration > 0:  # nor is nan
-        raise ConfigError(f"--duration is {duration:g}: more than 0 seconds is needed")
+    _check_duration(duration)
     settings, ignored = load_settings(config, overrides)
     loaded = load_strategy(strategy)
     if _stopped.is_set():
         raise Stopped(0)  # the file has swallowed it
-    key, secret = os.environ.get("APCA_API_KEY_ID"), os.environ.get("APCA_API_SECRET_KEY")
-    credentials = Credentials(key, secret) if key and secret else None
+    credentials = _credentials()
     with open_log(settings.log) as (log, writer):
 
         def leave(sentence: str) -> None:
@@ -367,6 +418,19 @@ def _leave(code: int, *, at_once: bool = False, words: str = "") -> NoReturn:
     if not said.wait(FLUSH_SECONDS) or at_once:
         os._exit(code)
     sys.exit(code)
+
+
+def _credentials() -> "Credentials | None":
+    """Take the keys of a venue from the environment; half of them is none."""
+    from runtime.assembly import Credentials  # noqa: PLC0415
+
+    key, secret = os.environ.get("APCA_API_KEY_ID"), os.environ.get("APCA_API_SECRET_KEY")
+    return Credentials(key, secret) if key and secret else None
+
+
+def _check_duration(duration: float | None) -> None:
+    if duration is not None and not duration > 0:  # nor is nan
+        raise ConfigError(f"--duration is {duration:g}: more than 0 seconds is needed")
 
 
 def _speed(text: str | None) -> float | None:

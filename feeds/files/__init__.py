@@ -15,14 +15,17 @@ from feeds.events import AssetClass, MarketEvent, Symbol
 from feeds.files.capture import VENUES, CaptureFile, venue_of
 from feeds.files.lean import LeanFile, parse_path
 from feeds.files.merge import SourceTape, merge
+from feeds.files.recording import NAME, RecordingFile
 from feeds.files.table import TableMapping
 from feeds.files.table_file import SUFFIXES, TableFile
+from feeds.protocols.registry import VENUES as VENUES_BY_NAME
 
 __all__ = ["FileSource", "SourceTape", "TableMapping", "open_source"]
 
 _ALLOWED = (
     "LEAN zips as .../equity/usa/tick/spy/20131007_trade.zip, "
-    f"captures as VENUE.ws.1.0.gz of {', '.join(VENUES)}, and tables {', '.join(SUFFIXES)}"
+    f"recordings as VENUE.capture.1.gz, captures as VENUE.ws.1.0.gz of {', '.join(VENUES)}, "
+    f"and tables {', '.join(SUFFIXES)}"
 )
 
 
@@ -163,6 +166,8 @@ def recognise(path: Path, mapping: TableMapping) -> MarketFile | None:
     """Tell by path and suffix what a file is; None where it is nothing we know."""
     if lean := parse_path(path.absolute()):  # a short path may begin below the folders that tell
         return LeanFile(path, lean)
+    if NAME.fullmatch(path.name):
+        return RecordingFile(path, VENUES_BY_NAME)
     if venue := venue_of(path):
         return CaptureFile(path, venue)
     if path.name.endswith(SUFFIXES):

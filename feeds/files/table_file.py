@@ -111,7 +111,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
         return []
 
 
-def _pyarrow() -> Any:
+def pyarrow() -> Any:
     """The one place that needs pyarrow."""
     try:
         import pyarrow.parquet  # noqa: PLC0415  # an optional dependency
@@ -122,7 +122,7 @@ def _pyarrow() -> Any:
 
 @contextmanager
 def _open_parquet(path: Path) -> Iterator[Any]:
-    arrow = _pyarrow()
+    arrow = pyarrow()
     try:
         with arrow.parquet.ParquetFile(path) as file:
             yield file
@@ -131,14 +131,14 @@ def _open_parquet(path: Path) -> Iterator[Any]:
 
 
 def _is_time(type_: Any) -> bool:
-    types = _pyarrow().types
+    types = pyarrow().types
     return bool(types.is_timestamp(type_) or types.is_date(type_))
 
 
 def _values(array: Any) -> list[Any]:
     """A column as Python values; a typed time in ns, in UTC where it names no zone."""
     if _is_time(array.type):
-        arrow = _pyarrow()
+        arrow = pyarrow()
         zone = getattr(array.type, "tz", None)
         array = array.cast(arrow.timestamp("ns", tz=zone)).cast(arrow.int64())
     return list(array.to_pylist())

@@ -1,5 +1,6 @@
 """Runs against venues: their own, one at a URL, one that refuses, drops, dies or comes back."""
 
+import gzip
 import os
 import signal
 import subprocess
@@ -196,3 +197,33 @@ def test_the_venue_command_serves_a_run(tmp_path: Path) -> None:
         closed = serving.end()
     assert (closed.code, closed.stderr) == (0, "")
     assert "hush-77" not in closed.stdout
+
+
+def test_a_recording_is_made_until_a_signal_and_replayed(tmp_path: Path) -> None:
+    with venue(0) as (url, _):
+        where = ["--feed", "alpaca", "--feed-url", url, "-s", "SPY", "--out", "out"]
+        with Running(tmp_path, "record", *where, env=KEYS) as recording:
+            recording.until("feed", state="live")
+            recording.send(signal.SIGTERM)
+            ended = recording.end()
+    assert (ended.code, ended.stderr) == (0, "")
+    (said,) = ended.of("recorded")
+    assert said["reason"] == "SIGTERM received"
+    file = strategy(tmp_path, CHATTY)
+    played = run(tmp_path, "run", file, "--feed", "replay", "--data", "out/captures", "--speed=max")
+    assert played.code == (0 if said["rows"] else 1)
+    capture = tmp_path / "out" / "captures" / "alpaca.capture.1.gz"
+    text = gzip.decompress(capture.read_bytes()).decode()
+    assert CREDENTIALS.secret not in text
+    assert "***" in text
+
+
+def test_what_cannot_be_recorded_is_one_sentence(tmp_path: Path) -> None:
+    for options, words in (
+        (["--feed", "paper", "--out", "x", "-s", "SPY"], "--feed is 'paper': allowed are"),
+        (["--feed", "coinbase", "--out", "x"], "--symbol is missing"),
+        (["--feed", "alpaca", "--out", "x", "-s", "SPY"], "alpaca needs a key"),
+    ):
+        ended = run(tmp_path, "record", *options)
+        ended.assert_one_sentence(words)
+        assert ended.code == 2
