@@ -27,7 +27,7 @@ from runtime.errors import (
 )
 
 if TYPE_CHECKING:
-    from runtime.assembly import Credentials
+    from runtime.sources import Credentials
 
 FLUSH_SECONDS = 1.0
 _stopped = threading.Event()
@@ -338,7 +338,6 @@ def _run(
     from runtime.control.logs import open_log  # noqa: PLC0415
     from runtime.loading import load_strategy  # noqa: PLC0415
     from runtime.settings import load_settings  # noqa: PLC0415
-    from runtime.sources import Credentials  # noqa: PLC0415
 
     _check_duration(duration)
     settings, ignored = load_settings(config, overrides)
@@ -422,7 +421,7 @@ def _leave(code: int, *, at_once: bool = False, words: str = "") -> NoReturn:
 
 def _credentials() -> "Credentials | None":
     """Take the keys of a venue from the environment; half of them is none."""
-    from runtime.assembly import Credentials  # noqa: PLC0415
+    from runtime.sources import Credentials  # noqa: PLC0415
 
     key, secret = os.environ.get("APCA_API_KEY_ID"), os.environ.get("APCA_API_SECRET_KEY")
     return Credentials(key, secret) if key and secret else None

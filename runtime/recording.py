@@ -14,11 +14,11 @@ from feeds.recorder import Recorder
 from feeds.session import only
 from feeds.stream import LiveFeed
 from feeds.symbols import guess_class
-from runtime.assembly import Credentials, real_feed
 from runtime.control import signals
 from runtime.errors import ConfigError
 from runtime.securities import canonical
 from runtime.settings import Settings
+from runtime.sources import Credentials, real_feed
 
 
 class Recording(msgspec.Struct, frozen=True):

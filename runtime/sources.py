@@ -65,7 +65,7 @@ async def open_feed(
         FeedError: the embedded venue did not start.
     """
     if wanted.kind in VENUES:
-        yield Opened(_real_feed(wanted, credentials), SystemClock())
+        yield Opened(real_feed(wanted, credentials), SystemClock())
         return
     if wanted.kind != "paper":
         yield await anyio.to_thread.run_sync(_tape, wanted)
@@ -113,7 +113,7 @@ def _at_venue(
     return Opened(_VenueFeed(feed, wanted, log, is_timed_by_us=not tape), clock, venue)
 
 
-def _real_feed(wanted: FeedSettings, credentials: Credentials | None) -> LiveFeed:
+def real_feed(wanted: FeedSettings, credentials: Credentials | None) -> LiveFeed:
     """Make the feed of a real venue; nothing is connected yet.
 
     Raises:
