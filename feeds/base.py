@@ -74,6 +74,9 @@ class FeedStatistics(msgspec.Struct, frozen=True):
 
     `frames` are WebSocket messages or file rows; `ignored` is by kind of message; `filled` and
     `skew` as in ConnectionStatistics, of which there is one for each connection of a live feed.
+    Of a tape every row and event is accounted for: `frames` = `rows_used` + suspicious + malformed
+    + all ignored, and the events made of them = `events` + `foreign` (of symbols that nobody asked
+    for) + `unplayed` (read when the run ended).
     """
 
     name: str
@@ -87,6 +90,9 @@ class FeedStatistics(msgspec.Struct, frozen=True):
     duplicates: int = 0
     filled: int = 0
     skew: int | None = None
+    rows_used: int | None = None
+    foreign: int = 0
+    unplayed: int = 0
     connections: tuple[ConnectionStatistics, ...] = ()
 
 

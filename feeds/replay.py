@@ -89,9 +89,6 @@ class ReplayFeed:
     def statistics(self) -> FeedStatistics:
         """Return the counters so far."""
         audit = self._source.audit()
-        ignored = dict(audit.ignored)
-        if self._foreign:
-            ignored["not subscribed"] = self._foreign
         return FeedStatistics(
             name=self._source.name,
             frames=audit.rows,
@@ -99,7 +96,10 @@ class ReplayFeed:
             malformed=audit.malformed,
             suspicious=audit.suspicious,
             gaps=getattr(self._source, "gaps", 0),
-            ignored=ignored,
+            ignored=dict(audit.ignored),
+            rows_used=audit.rows_used,
+            foreign=self._foreign,
+            unplayed=audit.events - self._delivered - self._foreign,
         )
 
     async def _run_flat_out(self, events: Iterator[MarketEvent], deliver: Deliver) -> None:

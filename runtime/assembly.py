@@ -12,7 +12,7 @@ from feeds.base import Feed
 from feeds.events import MINUTE, SECOND, AssetClass
 from feeds.venue.process import EmbeddedVenue
 from runtime.clock import Clock, SteadyClock, SystemClock
-from runtime.control.heartbeat import write_heartbeat
+from runtime.control.heartbeat import end_heartbeat, write_heartbeat
 from runtime.control.pace import Pace
 from runtime.control.training_log import ReadinessLog, log_training
 from runtime.control.watchdog import Watchdog
@@ -62,15 +62,35 @@ async def run_strategy(
     """
     run_id = f"{type(strategy).__name__[:24]}-{secrets.token_hex(4)}"
     log = log.bind(run=run_id)
-    async with open_feed(settings.feed, log, credentials) as opened:
-        run = build_run(strategy, settings, opened.feed, opened.clock, log, run_id, leave)
-        if opened.venue is None:
-            return await run.run(duration)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_watch, opened.venue, run)
-            outcome = await run.run(duration)
-            tasks.cancel_scope.cancel()
-        return outcome
+    folder = Path(settings.state_dir)
+
+    def left(sentence: str) -> None:
+        end_heartbeat(folder, run_id, sentence)
+        if leave is not None:
+            leave(sentence)
+
+    reason = "it broke"
+    try:
+        async with open_feed(settings.feed, log, credentials) as opened:
+            run = build_run(
+                strategy,
+                settings,
+                opened.feed,
+                opened.clock,
+                log,
+                run_id,
+                None if leave is None else left,
+            )
+            async with anyio.create_task_group() as tasks:
+                if opened.venue is not None:
+                    tasks.start_soon(_watch, opened.venue, run)
+                outcome = await run.run(duration)
+                tasks.cancel_scope.cancel()
+            reason = outcome.reason
+            return outcome
+    finally:
+        with anyio.CancelScope(shield=True):  # no sign of life stays behind
+            await anyio.to_thread.run_sync(end_heartbeat, folder, run_id, reason)
 
 
 async def _watch(venue: EmbeddedVenue, run: LiveRun) -> None:

@@ -130,7 +130,7 @@ def run(
             "seed": seed,
             "rate": rate,
             "minutes": minutes,
-            "table": {"columns": _columns(columns)},
+            "table": {"columns": _columns(columns) or None},
         },
         "trading": {"cash": cash},
         "training": {"preset": quota, "enabled": training, "isolation": isolation},
@@ -191,6 +191,9 @@ def venue(
     from feeds.venue.protocol import Credentials  # noqa: PLC0415
 
     pace = 1.0 if speed is None else _speed(speed)
+    for option, value in (("--seed", seed), ("--rate", rate)):
+        if data and value is not None:
+            raise ConfigError(f"{option} means nothing with --data: it is for the made-up market")
     if port not in range(65_536):
         raise ConfigError(f"--port is {port}: 0 to 65535 is allowed")
     if pace is None or not 0 <= pace < float("inf"):
@@ -336,11 +339,13 @@ def _run(
 
     from runtime.assembly import run_strategy  # noqa: PLC0415
     from runtime.control.logs import open_log  # noqa: PLC0415
+    from runtime.feed_options import check_feed_options  # noqa: PLC0415
     from runtime.loading import load_strategy  # noqa: PLC0415
     from runtime.settings import load_settings  # noqa: PLC0415
 
     _check_duration(duration)
     settings, ignored = load_settings(config, overrides)
+    check_feed_options(overrides["feed"], settings.feed)
     loaded = load_strategy(strategy)
     if _stopped.is_set():
         raise Stopped(0)  # the file has swallowed it

@@ -101,6 +101,10 @@ class Outcome(msgspec.Struct, frozen=True):
             rows["unused_bars"] = self.engine.unused_bars
         if self.feed.ignored:
             rows["feed_ignored"] = self.feed.ignored
+        if self.feed.rows_used is not None:  # a tape, whose rows and events add up
+            rows["feed_rows_used"] = self.feed.rows_used
+            rows["feed_not_subscribed"] = self.feed.foreign
+            rows["feed_not_played"] = self.feed.unplayed
         return rows
 
 

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from runtime.errors import RunFailed
 
@@ -32,18 +33,35 @@ def write_heartbeat(folder: Path, run_id: str, status: Mapping[str, object]) -> 
         return
 
 
+def end_heartbeat(folder: Path, run_id: str, reason: str) -> None:
+    """Say that a run has ended, where the last sign of life is its own; blocks on the disk."""
+    if _read(folder).get("run") == run_id:
+        write_heartbeat(folder, run_id, {"ended": reason})
+
+
 def check_heartbeat(folder: Path) -> str:
     """Return one sentence about the run in `folder`.
 
     Raises:
-        RunFailed: there is none, or its last sign of life is too old.
+        RunFailed: there is none, it has ended, or its last sign of life is too old.
     """
+    found = _read(folder)
     try:
-        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
         age = time.time() - float(found["time"])
         run = str(found["run"])
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         raise RunFailed(f"no run has left a sign of life in {folder}") from None
+    if "ended" in found:
+        raise RunFailed(f"{run} has ended: {found['ended']}")
     if not -FRESH_SECONDS <= age <= FRESH_SECONDS:  # also one from a time that has not come
         raise RunFailed(f"{run} gave its last sign of life {age:.0f} s ago")
     return f"{run} is alive: its last sign of life is {max(0.0, age):.0f} s old"
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """Return what the file says, and nothing where it says nothing."""
+    try:
+        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -89,7 +89,7 @@ async def test_only_subscribed_symbols_come_and_the_rest_is_counted(speed: float
     assert taker.events[:-1] == [trade(1), trade(3)]
     statistics = feed.statistics()
     assert (statistics.frames, statistics.events) == (3, 2)
-    assert statistics.ignored == {"not subscribed": 1}
+    assert (statistics.foreign, statistics.unplayed, statistics.ignored) == (1, 0, {})
 
 
 async def test_end_names_what_was_asked_for_and_never_came() -> None:

@@ -1,6 +1,7 @@
 """The command line: every mistake is one sentence and an exit code, and leaves nothing behind."""
 
 import os
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -70,6 +71,8 @@ def test_a_strategy_that_cannot_be_loaded(tmp_path: Path, mistake: str, words: s
         (["run", EMA, "--feed", "replay", "--data", "nope.zip"], "nope.zip does not exist"),
         (["run", EMA, "--feed", "replay", "--data", "config.toml"], "is nothing we know"),
         (["run", EMA, "--data", "nope.zip"], "nope.zip does not exist"),
+        (["run", EMA, "--minutes", "5"], "--minutes means nothing with --feed paper: it is for"),
+        (["venue", "--data", "nope.zip", "--seed", "2"], "--seed means nothing with --data"),
         (["run", EMA, "--venue-url", "ws://127.0.0.1:1"], "set APCA_API_KEY_ID and APCA_API_SEC"),
         (["venue", "--port", "65536"], "--port is 65536"),
         (["venue", "--speed", "nan"], "--speed is nan"),
@@ -188,6 +191,11 @@ def test_health_tells_whether_a_run_is_alive(tmp_path: Path) -> None:
         asked = run(tmp_path / "elsewhere", "health", "--state-dir", tmp_path / ".tidegate")
         assert asked.code == 0, asked.stderr
         assert "EmaCross-" in asked.stdout
+        running.send(signal.SIGTERM)
+        assert running.end().code == 0
+    ended = run(tmp_path, "health")
+    ended.assert_one_sentence("has ended: SIGTERM received")
+    assert ended.code == 1
 
 
 # ---- streams that nobody reads, or that are not there ----------------------------------------

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.cli_kit import EXAMPLES, Ended, run
+from tests.live.cli_kit import EXAMPLES, Ended, run, strategy
 
 EMA = EXAMPLES / "ema_cross.py"
 FLOW = EXAMPLES / "order_flow_model.py"
@@ -17,10 +17,12 @@ def replay(folder: Path, example: Path, data: Path, *options: str) -> Ended:
 
 
 def accounted(ended: Ended) -> int:
-    """Rows that became one event, or are told to be something else."""
+    """Rows that made events, or are told to be something else: all of them."""
     summary = ended.summary
-    counts: list[int] = [summary[f"feed_{kind}"] for kind in ("events", "suspicious", "malformed")]
+    kinds = ("rows_used", "suspicious", "malformed")
+    counts: list[int] = [summary[f"feed_{kind}"] for kind in kinds]
     counts += summary.get("feed_ignored", {}).values()
+    assert sum(counts) == summary["feed_frames"]
     return sum(counts)
 
 
@@ -29,7 +31,7 @@ def test_a_day_of_spy_trades(tmp_path: Path, shared_data: Path) -> None:
     ended = replay(tmp_path, EMA, data, "-p", "symbol=SPY")
     assert (ended.code, ended.stderr) == (0, "")
     summary = ended.summary
-    assert summary["feed_frames"] == accounted(ended) == 250_601
+    assert accounted(ended) == 250_601
     assert summary["events"] == summary["feed_events"]
     assert summary["slices"] > 10_000
     assert summary["fills"] == len(ended.of("fill")) > 0
@@ -40,9 +42,10 @@ def test_a_model_on_a_day_of_ibm_trades_and_quotes(tmp_path: Path, shared_data: 
     ended = replay(tmp_path, FLOW, data, "-p", "symbols=IBM", "-p", "retrain_seconds=3600")
     assert (ended.code, ended.stderr) == (0, "")
     summary = ended.summary
-    assert summary["feed_frames"] == 109_067 + 24_293
+    assert accounted(ended) == 109_067 + 24_293
     # A quote here is as many rows as changed at the same moment, so there are more rows than that.
-    assert accounted(ended) <= summary["feed_frames"]
+    assert summary["feed_rows_used"] > summary["feed_events"]
+    assert (summary["feed_not_subscribed"], summary["feed_not_played"]) == (0, 0)
     assert summary["events"] == summary["feed_events"] > 24_000
     assert summary["feed_suspicious"] == 1
     assert summary["jobs"]["succeeded"] >= 10
@@ -67,7 +70,7 @@ def test_a_capture_of_an_exchange(
     ended = replay(tmp_path, EMA, data, *options)
     assert (ended.code, ended.stderr) == (0, "")
     summary = ended.summary
-    assert summary["feed_frames"] == accounted(ended) == rows
+    assert accounted(ended) == rows
     assert summary["feed_malformed"] == 0
     assert summary["events"] + summary.get("unused_bars", 0) == summary["feed_events"] > 70
     assert summary["slices"] > 1
@@ -83,7 +86,7 @@ def test_a_currency_pair_has_quotes_only_and_is_traded(
     data = shared_data / "lean/forex" / file
     ended = replay(tmp_path, EMA, data, "-p", "symbol=EUR/USD")
     assert (ended.code, ended.stderr) == (0, "")
-    assert ended.summary["feed_frames"] == accounted(ended) == rows
+    assert accounted(ended) == rows
     assert ended.summary["fills"] > 0
 
 
@@ -110,7 +113,26 @@ def test_data_without_the_symbol_fails_and_says_what_it_holds(
     ended.assert_one_sentence(f"the data held nothing for QQQ: it holds {holds}\n")
     assert ended.code == 1
     assert ended.summary["events"] == 0
-    assert ended.summary["feed_frames"] == accounted(ended)
+    assert accounted(ended) > 0
+    assert ended.summary["feed_not_subscribed"] > 0
+
+
+def test_a_tape_that_is_stopped_adds_up_too(tmp_path: Path, shared_data: Path) -> None:
+    """Of two symbols one is asked for, and the strategy leaves amid the first rows."""
+    data = shared_data / "lean/equity/usa/minute"
+    file = strategy(
+        tmp_path,
+        "def initialize(self):\n    self.add_equity('SPY')\n"
+        "def on_data(self, slice):\n    self.quit('enough')",
+    )
+    ended = replay(tmp_path, file, data)
+    assert (ended.code, ended.stderr) == (0, "")
+    summary = ended.summary
+    assert accounted(ended) > 1000
+    made = summary["feed_events"] + summary["feed_not_subscribed"] + summary["feed_not_played"]
+    assert made == summary["feed_rows_used"]  # of a bar's row one event is made
+    assert summary["feed_not_subscribed"] > 0
+    assert summary["feed_not_played"] > 0
 
 
 def test_a_table_without_rows_holds_nothing(tmp_path: Path) -> None:
@@ -119,7 +141,7 @@ def test_a_table_without_rows_holds_nothing(tmp_path: Path) -> None:
     ended = replay(tmp_path, EMA, table, "-p", "symbol=SPY")
     ended.assert_one_sentence("the data held nothing for SPY: it holds nothing at all")
     assert ended.code == 1
-    assert ended.summary["feed_frames"] == accounted(ended) == 1
+    assert accounted(ended) == 1
 
 
 def test_recorded_data_over_the_venues_socket(tmp_path: Path, shared_data: Path) -> None:

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from runtime.control.heartbeat import FILE, FRESH_SECONDS, check_heartbeat, write_heartbeat
+from runtime.control.heartbeat import (
+    FILE,
+    FRESH_SECONDS,
+    check_heartbeat,
+    end_heartbeat,
+    write_heartbeat,
+)
 from runtime.errors import RunFailed
 
 
@@ -98,3 +104,19 @@ def test_what_cannot_be_written_ends_nothing_and_leaves_nothing(tmp_path: Path) 
     for _ in range(3):
         write_heartbeat(tmp_path / "state", "r", {})
     assert [path.name for path in (tmp_path / "state").iterdir()] == [FILE]
+
+
+def test_a_run_that_has_ended_is_not_alive(tmp_path: Path) -> None:
+    write_heartbeat(tmp_path, "a", {})
+    end_heartbeat(tmp_path, "a", "enough")
+    with pytest.raises(RunFailed, match=r"^a has ended: enough$"):
+        check_heartbeat(tmp_path)
+
+
+def test_a_run_says_its_end_only_over_its_own_sign_of_life(tmp_path: Path) -> None:
+    end_heartbeat(tmp_path, "a", "enough")
+    with pytest.raises(RunFailed, match="no run has left"):
+        check_heartbeat(tmp_path)
+    write_heartbeat(tmp_path, "b", {})
+    end_heartbeat(tmp_path, "a", "enough")
+    assert check_heartbeat(tmp_path).startswith("b is alive")
