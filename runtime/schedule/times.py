@@ -5,13 +5,14 @@ for the next one knows where to stop.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, time, timedelta, tzinfo
 from typing import NamedTuple, Protocol
 
 from runtime.errors import StrategyError
 from runtime.schedule.calendars import Market
-from runtime.schedule.local_time import DAY, at_wall_time, instant
+from runtime.schedule.local_time import DAY, at_wall_time, in_zone, instant
 
 ZONES_REACH = 2
 """Days between a date in UTC and the same date in the zones of the world, generously."""
@@ -59,16 +60,23 @@ class EveryInterval(NamedTuple):
 
     def first(self, day: date, after: int) -> int | None:
         """Return the first step after `after`: later steps are never earlier instants."""
-        zone = self.zone()
-        low, high = 0, -(-DAY // self.interval)
-        while low < high:
-            middle = (low + high) // 2
-            if at_wall_time(day, middle * self.interval, zone) > after:
-                high = middle
-            else:
-                low = middle + 1
-        steps = low * self.interval
-        return at_wall_time(day, steps, zone) if steps < DAY else None
+        zone, count = self.zone(), -(-DAY // self.interval)
+
+        def is_later(step: int) -> bool:
+            return at_wall_time(day, step * self.interval, zone) > after
+
+        # The clocks say which step it is; only where they are changed one has to search.
+        since_midnight = in_zone(after, zone).replace(tzinfo=None) - datetime.combine(day, time())
+        step = min(max(since_midnight // self.interval + 1, 0), count)
+        low, high = 0, count
+        if step < count and not is_later(step):
+            low = step + 1
+        elif step == 0 or not is_later(step - 1):
+            low = high = step
+        else:
+            high = step - 1
+        step = bisect_left(range(count), True, low, high, key=is_later)
+        return at_wall_time(day, step * self.interval, zone) if step < count else None
 
 
 class MarketTime(NamedTuple):
