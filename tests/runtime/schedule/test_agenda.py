@@ -10,7 +10,7 @@ from feeds.events import SECOND
 from runtime.schedule.agenda import Agenda, ScheduledEvent, next_due
 from runtime.schedule.dates import DateRule
 from runtime.schedule.local_time import DayOfWeek
-from runtime.schedule.times import TimeRule
+from runtime.schedule.times import CompositeTimeRule, TimeRule
 from tests.models.schedule import SlowAgenda
 from tests.runtime.schedule.kit import Kit, utc
 
@@ -165,6 +165,12 @@ RULES: list[tuple[DateRule, TimeRule]] = [
     (DATES.week_start("SPY"), TIMES.after_market_close("SPY", 700)),
     (DATES.month_end(), TIMES.midnight),
     (DATES.every_day("EUR/USD"), TIMES.before_market_open("EUR/USD", 4000)),
+    (  # the times of one date lie days apart, around those of others
+        DATES.every_day("SPY"),
+        CompositeTimeRule(
+            TIMES.after_market_close("SPY", 4000), TIMES.before_market_open("SPY", 4100)
+        ),
+    ),
 ]
 START = utc("2023-10-20")
 END = START + 500 * 24 * HOUR
