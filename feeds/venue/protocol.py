@@ -15,7 +15,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from feeds.events import MINUTE, SECOND, Aggressor, AssetClass, Bar, MarketEvent, Quote, Trade
 from feeds.symbols import guess_class
-from feeds.venue.bars import MadeBar
+from feeds.venue.bars import DayBar, figures
 from feeds.venue.tape import EVENTS_A_FRAME, tape_frames
 from feeds.venue.words import ENCODERS, Codec, stamp
 
@@ -38,10 +38,15 @@ ENDING = {402, 404, 406, 407, 409, 411, 412, 500}
 """After these the venue closes the connection; the others leave it as it was."""
 
 EVERYTHING = "*"
-CHANNELS = ("trades", "quotes", "bars")
-ABSENT_STOCK = ("updatedBars", "dailyBars", "statuses", "lulds", "corrections", "cancelErrors")
-ABSENT_CRYPTO = ("updatedBars", "dailyBars", "orderbooks")
+CHANNELS = ("trades", "quotes", "bars", "dailyBars")
+SILENT = ("updatedBars", "statuses", "lulds")
+"""Served, with nothing to say: trades are never late or wrong here, and no share is halted."""
+WITH_TRADES = ("corrections", "cancelErrors")
+"""Whoever hears a share's trades is subscribed to these too."""
+SHARES_ONLY = ("statuses", "lulds", *WITH_TRADES)
+ABSENT = ("orderbooks", "news")
 SYMBOL_CHARS = 32
+LARGEST_ID = 2**63
 
 
 class FeedKind(StrEnum):
@@ -138,11 +143,12 @@ class Group(Struct, frozen=True):
     trades: frozenset[str] = frozenset()
     quotes: frozenset[str] = frozenset()
     bars: frozenset[str] = frozenset()
+    dailyBars: frozenset[str] = frozenset()  # noqa: N815 - the wire's name
 
     @property
     def symbols(self) -> frozenset[str]:
         """Every symbol it hears anything of."""
-        return self.trades | self.quotes | self.bars
+        return self.trades | self.quotes | self.bars | self.dailyBars
 
 
 class _Request(Struct):
@@ -154,6 +160,10 @@ class _Request(Struct):
     trades: list[str] = []
     quotes: list[str] = []
     bars: list[str] = []
+    dailyBars: list[str] = []  # noqa: N815 - the wire's name
+    updatedBars: list[str] = []  # noqa: N815 - the wire's name
+    statuses: list[str] = []
+    lulds: list[str] = []
 
 
 class Session:
@@ -178,6 +188,7 @@ class Session:
         self._credentials, self._available = credentials, available
         self._occupancy, self._limits = occupancy, limits
         self.group = Group(kind, codec)
+        self._silent: dict[str, frozenset[str]] = dict.fromkeys(SILENT, frozenset())
         self.login_deadline = opened + limits.login
         self.authenticated = False
         self.ending: int | None = None
@@ -246,25 +257,37 @@ class Session:
         return [self._encode([{"T": "success", "msg": "authenticated"}])]
 
     def _change(self, request: _Request, message: Mapping[str, Any]) -> list[bytes]:
-        asked = {name: set(getattr(request, name)) for name in CHANNELS}
+        asked = {name: set(getattr(request, name)) for name in (*CHANNELS, *SILENT)}
         if any(not 0 < len(s) <= SYMBOL_CHARS for symbols in asked.values() for s in symbols):
             return self.refuse(400)
-        if any(message.get(name) for name in (*ABSENT_STOCK, *ABSENT_CRYPTO, "news")):
+        foreign = ABSENT if self.group.kind.is_stock else (*ABSENT, *SHARES_ONLY)
+        if any(message.get(name) for name in foreign):
             return self.refuse(410)
-        before = {name: getattr(self.group, name) for name in CHANNELS}
+        before = self._sets
         if request.action == "unsubscribe":
-            after = {name: before[name] - asked[name] for name in CHANNELS}
+            after = {name: before[name] - asked[name] for name in asked}
         else:
-            after = {name: before[name] | asked[name] for name in CHANNELS}
+            after = {name: before[name] | asked[name] for name in asked}
             if len(set().union(*after.values())) > self._limits.symbols:
                 return self.refuse(405)
-            new = set().union(*asked.values()) - self.group.symbols - {EVERYTHING}
+            new = set().union(*asked.values()) - set().union(*before.values()) - {EVERYTHING}
             absent = {symbol for symbol in new if not self._serves(symbol)}
             after = {name: symbols - absent for name, symbols in after.items()}
-        self.group = Group(self.group.kind, self.group.codec, **after)
-        answer = {"T": "subscription"} | {name: sorted(after[name]) for name in CHANNELS}
-        extras = ABSENT_STOCK if self.group.kind.is_stock else ABSENT_CRYPTO
-        return [self._encode([answer | {name: [] for name in extras}])]
+        self.group = Group(self.group.kind, self.group.codec, **{n: after[n] for n in CHANNELS})
+        self._silent = {name: after[name] for name in SILENT}
+        return [self._encode([{"T": "subscription"} | self._answer()])]
+
+    @property
+    def _sets(self) -> dict[str, frozenset[str]]:
+        return {name: getattr(self.group, name) for name in CHANNELS} | self._silent
+
+    def _answer(self) -> dict[str, list[str]]:
+        """Return the full set, with every channel that the feed has."""
+        answer = {name: sorted(symbols) for name, symbols in self._sets.items()}
+        if self.group.kind.is_stock:
+            return answer | dict.fromkeys(WITH_TRADES, answer["trades"])
+        others = {name: held for name, held in answer.items() if name not in SHARES_ONLY}
+        return others | {"orderbooks": []}
 
     def _serves(self, symbol: str) -> bool:
         if self.group.kind is FeedKind.TEST and symbol != TEST_SYMBOL:
@@ -283,7 +306,7 @@ class _StockTrade(Struct, tag="t", tag_field="T", gc=False):
     p: float
     s: float
     t: object
-    i: int | str | UnsetType = UNSET
+    i: int | UnsetType = UNSET
     x: str = "V"
     c: tuple[str, ...] = ("@",)
     z: str = "C"
@@ -294,7 +317,7 @@ class _CryptoTrade(Struct, tag="t", tag_field="T", gc=False):
     p: float
     s: float
     t: object
-    i: int | str | UnsetType = UNSET
+    i: int | UnsetType = UNSET
     tks: str | UnsetType = UNSET
 
 
@@ -332,6 +355,10 @@ class _Bar(Struct, tag="b", tag_field="T", gc=False):
     t: object
 
 
+class _DailyBar(_Bar, tag="d", tag_field="T", gc=False):
+    pass
+
+
 _TAKER: dict[Aggressor, str | UnsetType] = {
     Aggressor.BUYER: "B",
     Aggressor.SELLER: "S",
@@ -339,21 +366,17 @@ _TAKER: dict[Aggressor, str | UnsetType] = {
 }
 
 
-def _identity(trade_id: str) -> int | str | UnsetType:
-    """Send a trade id as the integer it is, or as text where that would change it."""
-    if trade_id.isdecimal() and len(trade_id) <= 18 and (trade_id[0] != "0" or trade_id == "0"):
-        return int(trade_id)
-    return trade_id or UNSET
+def _identity(trade_id: str) -> int | UnsetType:
+    """Send a trade id as an integer, which is all that Alpaca's clients take; leave out others."""
+    if not (trade_id.isascii() and trade_id.isdecimal() and len(trade_id) < 20):
+        return UNSET
+    number = int(trade_id)
+    return number if number < LARGEST_ID and str(number) == trade_id else UNSET
 
 
-def _figures(bar: Bar) -> tuple[int, float]:
-    """Return a bar's number of trades and their mean price.
-
-    A recorded bar does not tell them: they are 0 and the mean of its high, low and close then.
-    """
-    if isinstance(bar, MadeBar):
-        return bar.trades, bar.vwap
-    return 0, (bar.high + bar.low + bar.close) / 3
+def _row(bar: Bar) -> tuple[str, float, float, float, float, float, int, float]:
+    prices = bar.open, bar.high, bar.low, bar.close
+    return bar.symbol, *prices, bar.volume, *figures(bar)
 
 
 class Batch:
@@ -388,7 +411,7 @@ class Batch:
         """
         stock = group.kind.is_stock
         at = stamp(group.codec)
-        trades, quotes, bars = (
+        trades, quotes, bars, days = (
             self._heard(getattr(group, name), group.kind.asset_class) for name in CHANNELS
         )
         for event in self._events:
@@ -410,10 +433,11 @@ class Batch:
                         event.ask_size,
                         at(event.time),
                     )
+            elif isinstance(event, DayBar):
+                if event.symbol in days:
+                    yield _DailyBar(*_row(event), at(event.time))
             elif isinstance(event, Bar) and event.span == MINUTE and event.symbol in bars:
-                prices = event.open, event.high, event.low, event.close
-                count, mean = _figures(event)
-                yield _Bar(event.symbol, *prices, event.volume, count, mean, at(event.time))
+                yield _Bar(*_row(event), at(event.time))
 
     def _heard(self, symbols: frozenset[str], asset_class: AssetClass | None) -> frozenset[str]:
         if EVERYTHING not in symbols:

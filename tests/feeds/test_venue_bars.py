@@ -2,14 +2,15 @@
 
 from collections import defaultdict
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from feeds.events import MINUTE, SECOND, AssetClass, Bar, MarketEvent, Symbol, Trade
 from feeds.market import SyntheticMarket
-from feeds.venue.bars import MinuteBars
+from feeds.venue.bars import DayBar, MadeBar, MinuteBars
 
-A, B = Symbol("AAA"), Symbol("BBB")
+A, B, BTC = Symbol("AAA"), Symbol("BBB"), Symbol("BTC/USD")
 
 
 def market(rate: float = 1.0) -> MinuteBars:
@@ -27,13 +28,13 @@ def test_bars_hold_each_minutes_trades_however_time_is_cut(steps: list[int]) -> 
         until += step
         played += tape.advance(until)
     trades: dict[tuple[Symbol, int], list[Trade]] = defaultdict(list)
-    bars: dict[tuple[Symbol, int], Bar] = {}
+    bars: dict[tuple[Symbol, int], MadeBar] = {}
     for event in played:
         if isinstance(event, Trade):
             minute = event.time - event.time % MINUTE
             assert (event.symbol, minute) not in bars, "a trade after its bar"
             trades[event.symbol, minute].append(event)
-        elif isinstance(event, Bar):
+        elif isinstance(event, MadeBar) and not isinstance(event, DayBar):
             assert (event.symbol, event.time) not in bars
             bars[event.symbol, event.time] = event
     over = {key: held for key, held in trades.items() if key[1] + MINUTE < until}
@@ -48,6 +49,9 @@ def test_bars_hold_each_minutes_trades_however_time_is_cut(steps: list[int]) -> 
             prices[-1],
         )
         assert bar.volume == sum(trade.size for trade in held)
+        assert bar.trades == len(held)
+        worth = sum(trade.size * trade.price for trade in held)
+        assert bar.vwap == pytest.approx(worth / bar.volume)
 
 
 class Tape:
@@ -71,4 +75,34 @@ class Tape:
 def test_ready_made_bars_are_left_as_they_are() -> None:
     ready = Bar(A, 0, MINUTE, MINUTE, 1.0, 1.0, 1.0, 1.0, 1.0)
     tape = MinuteBars(Tape([ready, Trade(A, MINUTE, MINUTE, 2.0, 1.0)]))
-    assert [e for e in tape.advance(5 * MINUTE) if isinstance(e, Bar)] == [ready]
+    bars = [e for e in tape.advance(5 * MINUTE) if isinstance(e, Bar)]
+    assert [bar for bar in bars if not isinstance(bar, DayBar)] == [ready]
+
+
+DAY = 24 * 60 * MINUTE
+MIDNIGHT = 16_070 * DAY  # 2013-12-31 in UTC; New York is five hours behind
+
+
+@pytest.mark.parametrize(("symbol", "begins"), [(A, MIDNIGHT + 5 * 60 * MINUTE), (BTC, MIDNIGHT)])
+def test_behind_each_minute_comes_its_day_as_it_is_so_far(symbol: Symbol, begins: int) -> None:
+    def minute(start: int, price: float, volume: float) -> Bar:
+        prices = price, price + 1, price - 1, price
+        return Bar(symbol, start, start + MINUTE, MINUTE, *prices, volume)
+
+    noon = begins + DAY // 2
+    tape = MinuteBars(
+        Tape(
+            [minute(noon, 10.0, 1.0), minute(noon + MINUTE, 12.0, 3.0), minute(begins + DAY, 5, 2)]
+        )
+    )
+    days = [e for e in tape.advance(begins + 2 * DAY) if isinstance(e, DayBar)]
+    assert [(d.time, d.received, d.span) for d in days] == [
+        (begins, noon + MINUTE, DAY),
+        (begins, noon + 2 * MINUTE, DAY),
+        (begins + DAY, begins + DAY + MINUTE, DAY),
+    ]
+    assert [(d.open, d.high, d.low, d.close, d.volume, d.vwap) for d in days] == [
+        (10.0, 11.0, 9.0, 10.0, 1.0, 10.0),
+        (10.0, 13.0, 9.0, 12.0, 4.0, 11.5),
+        (5.0, 6.0, 4.0, 5.0, 2.0, 5.0),
+    ]

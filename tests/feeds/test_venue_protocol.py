@@ -26,6 +26,7 @@ from feeds.events import (
 from feeds.protocols import alpaca
 from feeds.protocols.alpaca import AlpacaDecoder
 from feeds.protocols.alpaca_wire import parse_rfc3339
+from feeds.venue.bars import DayBar, MadeBar
 from feeds.venue.protocol import (
     ENDING,
     ERRORS,
@@ -218,7 +219,33 @@ def test_too_many_symbols() -> None:
     assert made.ending is None
 
 
-@pytest.mark.parametrize("channel", ["news", "orderbooks", "statuses", "updatedBars"])
+@pytest.mark.parametrize("kind", [FeedKind.IEX, FeedKind.CRYPTO])
+def test_a_channel_with_nothing_to_say_is_served_all_the_same(kind: FeedKind) -> None:
+    made = logged_in(kind)
+    (answer,) = say(made, action="subscribe", updatedBars=[AAPL], dailyBars=[BTC])
+    assert (answer["updatedBars"], answer["dailyBars"], answer["bars"]) == ([AAPL], [BTC], [])
+    (answer,) = say(made, action="unsubscribe", updatedBars=[AAPL])
+    assert answer["updatedBars"] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels"),
+    [
+        (
+            FeedKind.IEX,
+            "trades quotes bars updatedBars dailyBars statuses lulds corrections cancelErrors",
+        ),
+        (FeedKind.CRYPTO, "trades quotes bars updatedBars dailyBars orderbooks"),
+    ],
+)
+def test_an_answer_names_every_channel_of_its_feed(kind: FeedKind, channels: str) -> None:
+    (answer,) = say(logged_in(kind), action="subscribe", trades=[AAPL])
+    assert answer.keys() == {"T", *channels.split()}
+    with_trades = {"trades", "corrections", "cancelErrors"} & answer.keys()
+    assert {name for name in channels.split() if answer[name]} == with_trades
+
+
+@pytest.mark.parametrize("channel", ["news", "orderbooks", "statuses", "lulds"])
 def test_channels_of_other_feeds(channel: str) -> None:
     made = logged_in()
     assert say(made, action="subscribe", **{channel: [BTC]}) == error(410)
@@ -267,7 +294,7 @@ def test_every_error_can_be_said(code: int) -> None:
 EVENTS: list[MarketEvent] = [
     Trade(BTC, TIME, 0, 60000.5, 0.25, "17", Aggressor.BUYER),
     Quote(ETH, TIME + 1, 0, 3000.0, 1.5, 3000.5, 2.0),
-    Trade(ETH, TIME + 2, 0, 3000.5, 1.0, "x-18", Aggressor.SELLER),
+    Trade(ETH, TIME + 2, 0, 3000.5, 1.0, "18", Aggressor.SELLER),
     Quote(BTC, TIME + 3, 0, 60000.0, 0.5, 60001.0, 0.1),
     Bar(BTC, TIME, 0, MINUTE, 1.0, 3.0, 0.5, 2.0, 12.5),
     Trade(BTC, TIME + SECOND, 0, 60000.0, 0.1, "", Aggressor.UNKNOWN),
@@ -295,14 +322,46 @@ def test_crypto_on_the_wire() -> None:
     assert second == {"T": "q", "S": "BTC/USD", "t": time.replace("789Z", "792Z")} | sides
 
 
-def test_stocks_on_the_wire() -> None:
+SHAPES = {
+    FeedKind.IEX: {
+        "t": "T S i x p s c z t",
+        "q": "T S bx bp bs ax ap as c z t",
+        "b": "T S o h l c v n vw t",
+        "d": "T S o h l c v n vw t",
+    },
+    FeedKind.CRYPTO: {
+        "t": "T S i p s tks t",
+        "q": "T S bp bs ap as t",
+        "b": "T S o h l c v n vw t",
+        "d": "T S o h l c v n vw t",
+    },
+}
+TYPES: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(["T", "S", "x", "z", "bx", "ax", "tks", "t"], str),
+    **dict.fromkeys(["p", "s", "bp", "bs", "ap", "as", "o", "h", "l", "v", "vw"], float),
+    **dict.fromkeys(("i", "n"), int),
+    "c": (list, float),  # conditions, or a close
+}
+
+
+@pytest.mark.parametrize("kind", list(SHAPES))
+def test_every_message_has_the_fields_of_alpacas_own(kind: FeedKind) -> None:
+    """What the SDKs of the world look for: a missing one fails in the middle of a stream."""
+    minute = 60 * (TIME // MINUTE) * SECOND
     events: list[MarketEvent] = [
-        Trade(AAPL, TIME, 0, 200.5, 100.0, "5"),
-        Quote(AAPL, TIME, 0, 200.0, 1.0, 201.0, 2.0),
+        Trade(BTC, minute, minute, 200.5, 100.0, "5", Aggressor.BUYER),
+        Quote(BTC, minute, minute, 200.0, 1.0, 201.0, 2.0),
+        Bar(BTC, minute, minute + MINUTE, MINUTE, 1.0, 3.0, 0.5, 2.0, 12.5),
+        MadeBar(BTC, minute, minute + MINUTE, MINUTE, 1.0, 3.0, 0.5, 2.0, 12.5, 3, 1.5),
+        DayBar(BTC, minute, minute + MINUTE, MINUTE, 1.0, 3.0, 0.5, 2.0, 12.5, 3, 1.5),
     ]
-    trade, quote = heard(events, group(FeedKind.IEX, trades="AAPL", quotes="AAPL"))
-    assert {"T", "S", "i", "x", "p", "s", "c", "z", "t"} == trade.keys()
-    assert {"T", "S", "bx", "bp", "bs", "ax", "ap", "as", "c", "z", "t"} == quote.keys()
+    names = frozenset({BTC})
+    items = heard(events, Group(kind, Codec.JSON, names, names, names, names))
+    assert [item["T"] for item in items] == ["t", "q", "b", "b", "d"]
+    for item in items:
+        assert item.keys() == set(SHAPES[kind][item["T"]].split())
+        assert all(isinstance(value, TYPES[name]) for name, value in item.items()), item
+    assert [(item["n"], item["vw"]) for item in items[2:]] == [(0, 5.5 / 3), (3, 1.5), (3, 1.5)]
 
 
 def test_the_star_is_everything_of_the_feeds_class() -> None:
@@ -338,12 +397,20 @@ def test_large_batches_are_cut_into_frames() -> None:
     assert [item["i"] for item in heard(events, by)] == list(range(2 * EVENTS_A_FRAME + 1))
 
 
-@pytest.mark.parametrize("identity", ["0", "17", "007", "x", "", "9" * 30, "1" * 18])
+@pytest.mark.parametrize("identity", ["0", "17", str(2**63 - 1)])
 def test_trade_ids_arrive_as_they_were(identity: str) -> None:
     events: list[MarketEvent] = [Trade(BTC, TIME, 0, 1.0, 1.0, identity)]
     for codec in Codec:
         (item,) = heard(events, group(FeedKind.CRYPTO, codec, trades="BTC/USD"))
-        assert str(item.get("i", "")) == identity
+        assert item["i"] == int(identity)
+
+
+@pytest.mark.parametrize("identity", ["007", "x", "", "9" * 30, "²"])
+def test_a_trade_id_that_is_no_number_is_left_out(identity: str) -> None:
+    """Alpaca's clients take an integer or nothing; the venue's own tape has it as it is."""
+    events: list[MarketEvent] = [Trade(BTC, TIME, 0, 1.0, 1.0, identity)]
+    (item,) = heard(events, group(FeedKind.CRYPTO, trades="BTC/USD"))
+    assert "i" not in item
 
 
 @given(st.integers(0, 2**33 * SECOND))
@@ -433,7 +500,7 @@ MARKET = st.one_of(
         st.just(TIME),
         FINITE,
         SIZE,
-        st.integers(0, 2**62).map(str) | st.text("abc-", max_size=6),
+        st.integers(0, 2**63 - 1).map(str) | st.just(""),
         st.sampled_from(Aggressor),
     ),
     st.builds(Quote, SYMBOLS, TIMES, st.just(TIME), FINITE, SIZE, FINITE, SIZE),

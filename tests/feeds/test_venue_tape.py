@@ -2,6 +2,8 @@
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from feeds.base import Subscription
 from feeds.events import (
@@ -59,6 +61,27 @@ def test_every_event_arrives_as_the_files_have_it(codec: Codec) -> None:
     heard = [e for f in frames(TAPE, codec, "*") for e in decoder.receive(f, NOW)]
     assert heard == TAPE
     assert (decoder.malformed, decoder.ignored) == (0, {})
+
+
+FINITE, SIZE = st.floats(1e-300, 1e300), st.floats(0, 1e300)
+TIMES, SPANS = st.integers(0, 2**61), st.integers(1, 2**60)
+NAMES = st.sampled_from([SPY, BTC, EUR])
+SIDE = st.builds(Ohlc, SIZE, SIZE, SIZE, SIZE)
+ANYTHING = st.one_of(
+    st.builds(
+        Trade, NAMES, TIMES, TIMES, FINITE, SIZE, st.text(max_size=6), st.sampled_from(Aggressor)
+    ),
+    st.builds(Quote, NAMES, TIMES, TIMES, SIZE, SIZE, SIZE, SIZE),
+    st.builds(Bar, NAMES, TIMES, TIMES, SPANS, FINITE, FINITE, FINITE, FINITE, SIZE),
+    st.builds(QuoteBar, NAMES, TIMES, TIMES, SPANS, SIDE, SIDE, SIZE, SIZE),
+)
+
+
+@BOTH
+@given(events=st.lists(ANYTHING, max_size=8))
+def test_any_tape_arrives_exactly(codec: Codec, events: list[MarketEvent]) -> None:
+    decoder = client(codec, SPY, BTC, EUR)
+    assert [e for f in frames(events, codec, "*") for e in decoder.receive(f, NOW)] == events
 
 
 @BOTH

@@ -12,7 +12,17 @@ import anyio
 from anyio.abc import ByteReceiveStream
 
 from feeds.base import Market, Subscription
-from feeds.events import SECOND, Aggressor, AssetClass, Event, FeedState, Status, Symbol, Trade
+from feeds.events import (
+    SECOND,
+    Aggressor,
+    AssetClass,
+    Event,
+    FeedState,
+    MarketEvent,
+    Status,
+    Symbol,
+    Trade,
+)
 from feeds.protocols.alpaca import Codec
 from feeds.session import ConnectionSettings
 from feeds.stream import AlpacaFeed
@@ -40,9 +50,9 @@ def trades(count: int, symbol: Symbol = BTC, interval: int = SECOND // 1000) -> 
 
 
 class ListTape:
-    """A tape of given trades, for the symbols in them."""
+    """A tape of given events, for the symbols in them."""
 
-    def __init__(self, events: Sequence[Trade]) -> None:
+    def __init__(self, events: Sequence[MarketEvent]) -> None:
         self.events = list(events)
         self.symbols = {event.symbol for event in events}
         self.start: int | None = events[0].time if events else None
@@ -58,7 +68,7 @@ class ListTape:
     def subscribe(self, symbol: Symbol, asset_class: AssetClass | None, now: int) -> bool:
         return symbol in self.symbols
 
-    def advance(self, until: int) -> list[Trade]:
+    def advance(self, until: int) -> list[MarketEvent]:
         cut = bisect_left(self.events, until, key=lambda event: event.time)
         due, self.events = self.events[:cut], self.events[cut:]
         return due
