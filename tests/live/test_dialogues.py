@@ -9,14 +9,17 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
+import msgspec
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from feeds.base import Subscription
+from feeds.continuity import Continuity
 from feeds.events import AssetClass, Event, FeedState, Gap, Quote, Status, Symbol, Trade
 from feeds.protocols.base import Options, VenueSpec
 from feeds.protocols.binance import BINANCE
@@ -25,6 +28,7 @@ from feeds.protocols.bybit import BYBIT
 from feeds.protocols.coinbase import COINBASE
 from feeds.protocols.coinbase_advanced import COINBASE_ADVANCED
 from feeds.protocols.kraken import KRAKEN
+from feeds.protocols.kraken_v1 import KrakenV1Protocol
 from feeds.protocols.okx import OKX
 from feeds.session import END_OF_TAPE, ConnectionSettings
 from feeds.stream import LiveFeed
@@ -35,6 +39,7 @@ from tests.feeds import test_coinbase as coinbase
 from tests.feeds import test_coinbase_advanced as advanced
 from tests.feeds import test_kraken as kraken
 from tests.feeds import test_okx as okx
+from tests.feeds.venue_kit import frames_of
 
 SETTINGS = ConnectionSettings(backoff=timedelta(milliseconds=1))
 Frames = Sequence[str]
@@ -300,3 +305,44 @@ async def test_adapter_keeps_the_dialogue_and_loses_nothing_over_a_cut(venue: Ve
     outages: list[Any] = [event for event in events if isinstance(event, Gap)]
     assert [gap.symbol for gap in outages] == [None]
     assert feed.statistics().malformed == 0
+
+
+async def test_kraken_recording_plays_over_a_real_socket(shared_data: Path) -> None:
+    """Every trade, every top of the book and every checksum, after the dialogue of version 1."""
+    made: list[KrakenV1Protocol] = []
+
+    def make(
+        subscriptions: Sequence[Subscription], options: Options, continuity: Continuity
+    ) -> KrakenV1Protocol:
+        made.append(KrakenV1Protocol(subscriptions, options, continuity))
+        return made[-1]
+
+    async def talk(socket: ServerConnection) -> None:
+        for _ in range(2):
+            request = json.loads(await socket.recv())
+            wanted = request["subscription"]
+            status = {"event": "subscriptionStatus", "status": "subscribed", "subscription": wanted}
+            for pair in request["pair"]:
+                await socket.send(json.dumps({**status, "pair": pair}))
+        for number in ("50", "48"):
+            for _, frame in frames_of(shared_data / "wire" / f"KRAKEN.ws.{number}.0.gz"):
+                await socket.send(frame)
+        await socket.close(1000, END_OF_TAPE)
+
+    events: list[Event] = []
+
+    async def deliver(batch: Sequence[Event]) -> None:
+        events.extend(batch)
+
+    spec = msgspec.structs.replace(KRAKEN, name="kraken v1", make=make)
+    names = ("WAVES/EUR", "GRT/ETH", "SC/EUR", "OCEAN/BTC", "BTC/CHF", "ADA/BTC")
+    wanted = [Subscription(Symbol(name), AssetClass.CRYPTO) for name in names]
+    async with serve(talk, "127.0.0.1", 0, compression=None) as server:
+        port = server.sockets[0].getsockname()[1]
+        feed = LiveFeed(spec, url=f"ws://127.0.0.1:{port}", options=Options(book=True))
+        with anyio.fail_after(20):
+            await feed.run(wanted, deliver)
+    assert sum(isinstance(event, Trade) for event in events) == 6
+    assert sum(isinstance(event, Quote) for event in events) == 373
+    assert not any(isinstance(event, Gap) for event in events)
+    assert (made[-1].checks, made[-1].books.resyncs, made[-1].malformed) == (2198, 0, 0)
