@@ -1,9 +1,8 @@
 """Settings become objects; with `sources`, the only file that knows every concrete class."""
 
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from pathlib import Path
 
 import anyio
 from structlog.typing import FilteringBoundLogger
@@ -11,15 +10,16 @@ from structlog.typing import FilteringBoundLogger
 from feeds.base import Feed
 from feeds.events import MINUTE, SECOND, AssetClass
 from feeds.venue.process import EmbeddedVenue
-from runtime.clock import Clock, SteadyClock, SystemClock
-from runtime.control.heartbeat import end_heartbeat, write_heartbeat
+from runtime.clock import Clock, SteadyClock
+from runtime.control.heartbeat import end_heartbeat
 from runtime.control.pace import Pace
 from runtime.control.training_log import ReadinessLog, log_training
 from runtime.control.watchdog import Watchdog
+from runtime.deployment import Deployment, fresh_quota, heartbeat, look_after, open_deployment
 from runtime.desk import Desk
 from runtime.engine import Engine
 from runtime.errors import RunFailed
-from runtime.live import LiveRun, Outcome
+from runtime.live import LiveRun, Outcome, utc_text
 from runtime.settings import EngineSettings, Settings, TrainingSettings
 from runtime.sources import Credentials, open_feed
 from runtime.strategy import Strategy
@@ -27,11 +27,11 @@ from runtime.timeslice import Timeslice
 from runtime.trading.paper import PaperBroker
 from runtime.trading.portfolio import Portfolio
 from runtime.trading.risk import RiskGate, standard_checks
-from runtime.training.bucket import LeakyBucket
 from runtime.training.isolation.base import Isolation
 from runtime.training.isolation.process import ProcessIsolation
 from runtime.training.isolation.thread import ThreadIsolation
 from runtime.training.isolation.workers import WorkerLimits
+from runtime.training.keeper import ModelKeeper
 from runtime.training.manager import TrainingManager
 from runtime.training.queue import TrainingQueue
 from runtime.training.quota import TrainingQuota
@@ -60,37 +60,40 @@ async def run_strategy(
     Raises:
         TidegateError: the run could not begin; nothing is left behind.
     """
-    run_id = f"{type(strategy).__name__[:24]}-{secrets.token_hex(4)}"
+    name = type(strategy).__name__
+    run_id = f"{name[:24]}-{secrets.token_hex(4)}"
     log = log.bind(run=run_id)
-    folder = Path(settings.state_dir)
+    async with open_deployment(settings, name, log) as deployment:
 
-    def left(sentence: str) -> None:
-        end_heartbeat(folder, run_id, sentence)
-        if leave is not None:
-            leave(sentence)
+        def left(sentence: str) -> None:
+            end_heartbeat(deployment.path, run_id, sentence)
+            if leave is not None:
+                leave(sentence)
 
-    reason = "it broke"
-    try:
-        async with open_feed(settings.feed, log, credentials) as opened:
-            run = build_run(
-                strategy,
-                settings,
-                opened.feed,
-                opened.clock,
-                log,
-                run_id,
-                None if leave is None else left,
-            )
-            async with anyio.create_task_group() as tasks:
-                if opened.venue is not None:
-                    tasks.start_soon(_watch, opened.venue, run)
-                outcome = await run.run(duration)
-                tasks.cancel_scope.cancel()
-            reason = outcome.reason
-            return outcome
-    finally:
-        with anyio.CancelScope(shield=True):  # no sign of life stays behind
-            await anyio.to_thread.run_sync(end_heartbeat, folder, run_id, reason)
+        reason = "it broke"
+        try:
+            async with open_feed(settings.feed, log, credentials) as opened:
+                run = build_run(
+                    strategy,
+                    settings,
+                    opened.feed,
+                    opened.clock,
+                    log,
+                    run_id,
+                    None if leave is None else left,
+                    deployment,
+                )
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(look_after, deployment, run.models, log)
+                    if opened.venue is not None:
+                        tasks.start_soon(_watch, opened.venue, run)
+                    outcome = await run.run(duration)
+                    tasks.cancel_scope.cancel()
+                reason = outcome.reason
+                return outcome
+        finally:
+            with anyio.CancelScope(shield=True):  # no sign of life stays behind
+                await anyio.to_thread.run_sync(end_heartbeat, deployment.path, run_id, reason)
 
 
 async def _watch(venue: EmbeddedVenue, run: LiveRun) -> None:
@@ -108,8 +111,12 @@ def build_run(
     log: FilteringBoundLogger,
     run_id: str,
     leave: Callable[[str], None] | None = None,
+    deployment: Deployment | None = None,
 ) -> LiveRun:
-    """Put a run together from what is open already; it has not begun."""
+    """Put a run together from what is open already; it has not begun.
+
+    Without a deployment it leaves nothing on the disk.
+    """
     trading = settings.trading
     timeslice = _timeslice(settings.engine)
     pace = Pace(timeslice, settings.engine.slow_callback_ms)
@@ -117,7 +124,9 @@ def build_run(
         worker_limits(settings.training), warm=settings.training.isolation == "process"
     )
     ways: dict[str, Isolation] = {"thread": ThreadIsolation(), "process": process}
-    training = _training(settings.training, ways, clock, log, timeslice)
+    quota = fresh_quota(settings.training) if deployment is None else deployment.quota
+    training = _training(settings.training, ways, quota, clock, log, timeslice)
+    models = _models(training, deployment, clock, log)
     desk = Desk(
         run_id=run_id,
         portfolio=Portfolio(Decimal(str(trading.cash))),
@@ -148,11 +157,11 @@ def build_run(
             max_quote_age_ns=round(trading.max_quote_age_seconds * SECOND),
         ),
         training=training,
-        models=ModelShelf(clock, ReadinessLog(log)),
+        models=models,
         clock=clock,
         log=log,
         settings=settings.engine,
-        on_status=_heartbeat(Path(settings.state_dir), run_id),
+        on_status=None if deployment is None else heartbeat(deployment.path, run_id),
         pace=pace,
         watchdog=Watchdog(
             timeslice,
@@ -187,30 +196,50 @@ def worker_limits(settings: TrainingSettings) -> WorkerLimits:
     return WorkerLimits(memory, settings.native_threads, settings.result_mb * MEGABYTE)
 
 
+def _models(
+    training: TrainingManager,
+    deployment: Deployment | None,
+    clock: Clock,
+    log: FilteringBoundLogger,
+) -> ModelShelf:
+    """Give the models their shelf, and a keeper where the deployment has a store."""
+
+    def tell(level: str, event: str, fields: dict[str, object]) -> None:
+        getattr(log, level)(event, **fields)
+
+    keeper = None
+    if deployment is not None and deployment.store and deployment.disk:
+        keeper = ModelKeeper(deployment.store, deployment.disk, deployment.catalog, clock.now, tell)
+        training.on_made = keeper.store
+    deployed = {} if deployment is None else deployment.deployed
+    return ModelShelf(clock, ReadinessLog(log), tell, keeper, deployed)
+
+
 def _training(
     settings: TrainingSettings,
     ways: Mapping[str, Isolation],
+    quota: TrainingQuota,
     engine_clock: Clock,
     log: FilteringBoundLogger,
     timeslice: Timeslice,
 ) -> TrainingManager:
-    """Give training its bucket, on the wall clock whatever the engine's time does.
+    """Give training its minutes.
 
     Jobs are timed by a steady clock: a wall clock that is set must not bill them.
     """
-    capacity, refill, interval = settings.bucket()
-    clock = SystemClock()
+    level = quota.statistics()
     log.info(
         "training quota",
-        available=capacity,
-        capacity=capacity,
-        refill=refill,
-        every_minutes=interval // MINUTE,
+        available=level.available,
+        capacity=level.capacity,
+        refill=level.refill_amount,
+        every_minutes=level.interval_ns // MINUTE,
+        next_refill=utc_text(level.next_refill),
         training="on" if settings.enabled else "off",
     )
     return TrainingManager(
         TrainingQueue(settings.workers, is_on=settings.enabled),
-        TrainingQuota(LeakyBucket(capacity, refill, interval, clock.now()), clock.now),
+        quota,
         ways,
         SteadyClock(),
         on_update=lambda update: log_training(log, update),
@@ -227,10 +256,3 @@ def _training(
         engine_time=engine_clock.now,
         on_inline_minute=timeslice.extend,
     )
-
-
-def _heartbeat(folder: Path, run_id: str) -> Callable[[dict[str, object]], Awaitable[None]]:
-    async def beat(status: dict[str, object]) -> None:
-        await anyio.to_thread.run_sync(write_heartbeat, folder, run_id, status)
-
-    return beat

@@ -1,7 +1,7 @@
 """Arguments, messages, exit codes; nothing else.
 
-0: a clean stop. 1: the run failed. 2: usage or configuration. Every message is one sentence on
-stderr; a traceback appears only at --log-level debug.
+0: a clean stop. 1: the run failed. 2: usage or configuration. 3: another run has the state. Every
+message is one sentence on stderr; a traceback appears only at --log-level debug.
 """
 
 import os
@@ -18,6 +18,7 @@ import typer
 
 from runtime.control.signals import hold_back
 from runtime.errors import (
+    AlreadyRunning,
     ConfigError,
     InternalError,
     Stopped,
@@ -27,9 +28,11 @@ from runtime.errors import (
 )
 
 if TYPE_CHECKING:
+    from runtime.control.models import ModelRow
     from runtime.sources import Credentials
 
 FLUSH_SECONDS = 1.0
+STATE_DIR = ".tidegate"
 _stopped = threading.Event()
 
 app = typer.Typer(
@@ -66,6 +69,10 @@ Columns = Annotated[
 ]
 Duration = Annotated[float | None, typer.Option(help="stop in order after this many seconds")]
 Config = Annotated[Path | None, typer.Option(help="settings: a .toml file, or LEAN's config.json")]
+StateDir = Annotated[
+    str | None, typer.Option(envvar="TIDEGATE_STATE_DIR", help="folder of what runs leave")
+]
+Name = Annotated[str | None, typer.Option(help="of the deployment: its folder in the state folder")]
 Param = Annotated[
     list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE for get_parameter; repeatable")
 ]
@@ -100,8 +107,18 @@ def run(
     isolation: Annotated[
         str | None, typer.Option(help="how training jobs are run: thread or process")
     ] = None,
-    state_dir: Annotated[
-        str | None, typer.Option(envvar="TIDEGATE_STATE_DIR", help="where a run leaves its state")
+    name: Name = None,
+    state_dir: StateDir = None,
+    persist: Annotated[
+        bool | None,
+        typer.Option(
+            "--persist/--no-persist",
+            help="keep quota and models for the next run; by default not on a tape",
+        ),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="SLOT=FILE: serve a finished model, never train it; repeatable"),
     ] = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
@@ -119,7 +136,10 @@ def run(
     kill -USR1 PID switches training off and on, kill -USR2 PID trains now, Ctrl-C stops in order.
     """
     overrides = {
+        "name": name,
         "state_dir": state_dir,
+        "persist": persist,
+        "models": _pairs("--model", model),
         "parameters": _pairs("--param", param),
         "feed": {
             "kind": feed,
@@ -145,7 +165,7 @@ def demo(
         float, typer.Option(help="stop in order after this many seconds; 0 runs until Ctrl-C")
     ] = 60.0,
     seed: Seed = None,
-    state_dir: Annotated[str | None, typer.Option(envvar="TIDEGATE_STATE_DIR")] = None,
+    state_dir: StateDir = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -273,15 +293,91 @@ def record(
 
 
 @app.command()
-def health(
-    state_dir: Annotated[
-        str, typer.Option(envvar="TIDEGATE_STATE_DIR", help="state folder of the run")
-    ] = ".tidegate",
-) -> None:
-    """Say whether a run in this state folder is alive; exit code 1 if not."""
-    from runtime.control.heartbeat import check_heartbeat  # noqa: PLC0415  # start fast
+def health(name: Name = None, state_dir: StateDir = None) -> None:
+    """Say whether a run is alive; exit code 1 if not.
 
-    typer.echo(check_heartbeat(Path(state_dir)))
+    Without a name it is the run in the state folder that gave the newest sign of life.
+    """
+    from runtime.control.heartbeat import check_heartbeat, newest_heartbeat  # noqa: PLC0415
+
+    root = Path(state_dir or STATE_DIR)
+    typer.echo(check_heartbeat(newest_heartbeat(root) if name is None else root / name))
+
+
+models = typer.Typer(help="List stored models, and roll back among them.")
+app.add_typer(models, name="models")
+
+
+@models.callback(invoke_without_command=True)
+def list_models(
+    context: typer.Context,
+    name: Name = None,
+    state_dir: StateDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+) -> None:
+    """List the stored versions of a deployment, or of all in the state folder."""
+    if context.invoked_subcommand is not None:
+        return
+    import msgspec  # noqa: PLC0415  # start fast
+
+    from runtime.control.models import list_models as look  # noqa: PLC0415
+
+    rows, notes = look(Path(state_dir or STATE_DIR), name)
+    for note in notes:
+        typer.echo(f"tidegate: {note}", err=True)
+    if as_json:
+        typer.echo(msgspec.json.encode(rows))
+    else:
+        _show_models(rows)
+
+
+@models.command()
+def rollback(
+    slot: Annotated[str, typer.Argument(help="which model")],
+    to: Annotated[int | None, typer.Option(help="version; the one before by default")] = None,
+    name: Name = None,
+    state_dir: StateDir = None,
+) -> None:
+    """Let an older version serve again, in a run that goes on or from the next one."""
+    from runtime.control.models import roll_back  # noqa: PLC0415  # start fast
+
+    typer.echo(roll_back(Path(state_dir or STATE_DIR), name, slot, to))
+
+
+def _show_models(rows: "list[ModelRow]") -> None:
+    """Write a table; on anything but a terminal it is as wide as it needs to be."""
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(
+        "deployment",
+        "slot",
+        "version",
+        "state",
+        "trained (UTC)",
+        "format",
+        "bytes",
+        "metrics",
+        box=None,
+    )
+    for row in rows:
+        trained = datetime.fromtimestamp(row.trained_at // 1_000_000_000, UTC)
+        table.add_row(
+            row.deployment,
+            row.slot,
+            f"v{row.version}",
+            row.state,
+            f"{trained:%Y-%m-%d %H:%M:%S}",
+            row.format,
+            str(row.bytes),
+            " ".join(f"{key}={value:.4g}" for key, value in row.metrics.items()),
+        )
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = 250
+    console.print(table if rows else "no stored models")
 
 
 def _version(wanted: bool) -> None:
@@ -324,6 +420,8 @@ def _fail(error: TidegateError) -> int:
     with suppress(OSError):  # a full disk behind it, say: the code still tells
         sys.stderr.write(f"tidegate: {error}\n")
     match error:
+        case AlreadyRunning():
+            return 3
         case ConfigError() | StrategyError(where="load") | VenueRefused(code=402):
             return 2  # 402 is a venue's word for wrong credentials
         case _:

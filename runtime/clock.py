@@ -2,11 +2,14 @@
 
 SystemClock is wall time, SteadyClock measures durations. VirtualClock stands until it is moved: a
 replay moves it along its data, a test by hand, and whoever sleeps on it wakes in order of time.
+HighWaterClock is wall time that never goes back, not even over a restart.
 """
 
 import heapq
 import itertools
+import threading
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 import anyio
@@ -57,6 +60,40 @@ class SteadyClock:
     async def sleep_until(self, when: int) -> None:
         """Return at `when` (ns) or at once if that has passed."""
         await anyio.sleep(max(0, when - self.now()) / SECOND)
+
+
+class HighWaterClock:
+    """Wall time that never goes back: where the wall clock is set back, time goes on from there.
+
+    Args:
+        high: the latest time another run has seen, ns UTC: this one begins no earlier.
+        wall: the wall clock, ns UTC.
+        steady: what measures time while the wall clock is behind, ns.
+    """
+
+    def __init__(
+        self,
+        high: int = 0,
+        wall: Callable[[], int] = time.time_ns,
+        steady: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._wall = wall
+        self._steady = steady
+        self._lock = threading.Lock()  # guards the two fields below
+        self._high = max(high, wall())
+        self._since = steady()
+
+    def now(self) -> int:
+        """Return ns since the epoch, UTC, or later; from any thread."""
+        with self._lock:
+            steady = self._steady()
+            self._high = max(self._wall(), self._high + max(0, steady - self._since))
+            self._since = steady
+            return self._high
+
+    def on_the_wall(self, when: int) -> int:
+        """Return what the wall clock will show at `when` of this clock, if nobody sets it."""
+        return when - self.now() + self._wall()
 
 
 class VirtualClock:

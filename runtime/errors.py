@@ -3,6 +3,7 @@
 from feeds.errors import ConfigError, DecodeError, FeedError, TidegateError, VenueRefused
 
 __all__ = [
+    "AlreadyRunning",
     "ConfigError",
     "DecodeError",
     "FeedError",
@@ -16,6 +17,10 @@ __all__ = [
     "TidegateError",
     "VenueRefused",
 ]
+
+
+class AlreadyRunning(TidegateError):
+    """Another run uses the same state. Exit code 3."""
 
 
 class StrategyError(TidegateError):

@@ -38,7 +38,7 @@ from runtime.control.logs import free_names
 from runtime.control.pace import Pace
 from runtime.control.watchdog import Watchdog
 from runtime.engine import Engine, EngineEvent, EngineStatistics
-from runtime.errors import InternalError, RunFailed, StrategyError, TidegateError
+from runtime.errors import ConfigError, InternalError, RunFailed, StrategyError, TidegateError
 from runtime.settings import EngineSettings
 from runtime.slices import MARKET_KINDS, Pending
 from runtime.trading.broker import Broker
@@ -122,9 +122,9 @@ class LiveRun:
         clock: Clock,
         log: FilteringBoundLogger,
         settings: EngineSettings,
-        on_status: Callable[[dict[str, object]], Awaitable[None]],
         pace: Pace,
         watchdog: Watchdog,
+        on_status: Callable[[dict[str, object]], Awaitable[None]] | None = None,
     ) -> None:
         self.engine = engine
         self.feed = feed
@@ -172,7 +172,7 @@ class LiveRun:
             for helper in (self.broker.run, self.models.run):
                 tasks.start_soon(self._guard, helper)
             await anyio.lowlevel.checkpoint()
-            if self._begin():
+            if self._begin() and await self._restore():
                 await self._take_data(duration)
             self._is_ending = True
             with self._ending:
@@ -212,6 +212,22 @@ class LiveRun:
             self._fail(error)
         return not self._stop.is_set()
 
+    async def _restore(self) -> bool:
+        """Have the models ready that were, before the first tick; whether the run goes on."""
+        async with anyio.create_task_group() as tasks:
+
+            async def give_up() -> None:
+                await self._stop.wait()  # a disk that hangs must not hold up the end
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(give_up)
+            try:
+                await self.models.restore()
+            except ConfigError as error:
+                self.stop(str(error), error)
+            tasks.cancel_scope.cancel()
+        return not self._stop.is_set()
+
     async def _take_data(self, duration: float | None) -> None:
         """Let data flow until something asks for the end; after that no slice is dispatched."""
         async with anyio.create_task_group() as tasks:
@@ -246,6 +262,7 @@ class LiveRun:
             grace = max(0.0, grace - (time.monotonic() - self._stop_heard))
         with anyio.move_on_after(grace + CLOSE_SECONDS):  # also where training itself has broken
             await self.training.close(round(grace * SECOND))
+            await self.models.close()
 
     async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
         """Run one part of the run; its failure ends the run with one sentence, not with a group."""
@@ -455,7 +472,8 @@ class LiveRun:
             await anyio.sleep(self.settings.status_seconds)
             status = self.status()
             self.log.info("status", **status)
-            await self._on_status(status)
+            if self._on_status is not None:
+                await self._on_status(status)
 
     def status(self) -> dict[str, object]:
         """Return the figures of the run as they are now; the lag is since the last call."""
@@ -501,12 +519,16 @@ def _progress(job: RunningJob) -> str:
     return ", ".join([*words, *(["paused"] if job.state is JobState.PAUSED else [])])
 
 
+def utc_text(when: int) -> str:
+    """Return a time in ns UTC as people write it."""
+    return datetime.fromtimestamp(when // SECOND, UTC).isoformat().replace("+00:00", "Z")
+
+
 def _quota(training: TrainingStatistics) -> dict[str, object]:
     quota = training.quota
-    refill = datetime.fromtimestamp(quota.next_refill // SECOND, UTC)
     return {
         "quota": f"{quota.available}/{quota.capacity}",
-        "next_refill": refill.isoformat().replace("+00:00", "Z"),
+        "next_refill": utc_text(quota.next_refill),
     }
 
 

@@ -83,6 +83,7 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     quantum_seconds: float = 60.0
     policy: Literal["cancel", "stop"] = "cancel"
     workers: int = 1
+    keep_versions: int = 5
     timeout_minutes: float | None = None
     isolation: Literal["thread", "process"] = "thread"
     when: Literal["always", "closed"] = "always"
@@ -138,8 +139,16 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything a run is told; `state_dir` holds what a run leaves for others to look at."""
+    """Everything a run is told.
 
+    `name`: of the deployment, whose folder in `state_dir` holds what outlives a run; the strategy's
+    class by default. `persist`: whether quota and models do; by default where data is of the
+    moment, and not on a tape. `models`: files of finished models, by the slot that serves them.
+    """
+
+    name: str | None = None
+    persist: bool | None = None
+    models: dict[str, str] = {}
     time_zone: str = "America/New_York"
     parameters: dict[str, str] = {}
     state_dir: str = ".tidegate"
@@ -304,6 +313,7 @@ def _check_values(settings: Settings, where: str) -> None:
             training.quantum_seconds > 0,
             positive,
         ),
+        ("training.keep_versions", training.keep_versions, training.keep_versions > 0, "1 or more"),
         ("training.workers", training.workers, 1 <= training.workers <= 64, "1 to 64 is allowed"),
         (
             "training.timeout_minutes",

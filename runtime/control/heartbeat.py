@@ -5,6 +5,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,15 @@ def end_heartbeat(folder: Path, run_id: str, reason: str) -> None:
     """Say that a run has ended, where the last sign of life is its own; blocks on the disk."""
     if _read(folder).get("run") == run_id:
         write_heartbeat(folder, run_id, {"ended": reason})
+
+
+def newest_heartbeat(root: Path) -> Path:
+    """Return the folder in `root` with the newest sign of life; `root` where there is none."""
+    found = {}
+    for path in root.glob(f"*/{FILE}"):
+        with suppress(OSError):
+            found[path.stat().st_mtime_ns] = path.parent
+    return found[max(found)] if found else root
 
 
 def check_heartbeat(folder: Path) -> str:

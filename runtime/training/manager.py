@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import inspect
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import anyio
 import msgspec
@@ -19,12 +19,13 @@ import runtime.training.waiting  # noqa: F401  # puts in place how tasks wait fo
 from runtime.callbacks import Overtime
 from runtime.errors import ConfigError, QuotaExhausted
 from runtime.training.control import JobControl, TrainingControl
-from runtime.training.isolation.base import Isolation, execute
+from runtime.training.isolation.base import Isolation, JobResult, execute
 from runtime.training.jobs import Job, JobEvent, JobId, JobRequest, JobState, TrainingHandle
 from runtime.training.queue import Outcome, Switch, TrainingQueue
 from runtime.training.quota import TrainingClock, TrainingQuota
 from runtime.training.readiness import ReadinessCause
 from runtime.training.reporting import OnUpdate, Reporter
+from runtime.training.slots import ModelSlot, Published
 from runtime.training.supervision import Ending, JobRun, TrainingRules
 from runtime.training.updates import TrainingStatistics
 from runtime.training.updates import TrainingUpdateKind as Kind
@@ -38,6 +39,9 @@ ENDINGS = {
 }
 PASSING = (KeyboardInterrupt, Overtime)
 """What a job that runs inline does not answer for: it ends whoever called."""
+
+
+OnMade = Callable[[ModelSlot, Published, JobResult], Awaitable[None]]
 
 
 class TrainingManager:
@@ -67,6 +71,8 @@ class TrainingManager:
         engine_time: Callable[[], int] | None = None,
         on_inline_minute: Callable[[int], None] = lambda _: None,
     ) -> None:
+        self.on_made: OnMade | None = None
+        """Awaited, in bounded time, with what is about to serve, before it does."""
         self.control = TrainingControl(lambda: queue.is_on, self.statistics)
         self._queue = queue
         self._quota = quota
@@ -144,6 +150,7 @@ class TrainingManager:
             run = self._inline = self._begin(taken)
             try:
                 ending = run.judge(execute(taken, run.control, PASSING))
+                run.tell_taken()
             except PASSING as error:
                 why = "interrupted from the keyboard"
                 if isinstance(error, Overtime):
@@ -152,7 +159,7 @@ class TrainingManager:
                 raise
             finally:
                 self._inline = None
-            self._finish(run, ending)
+            self._finish(run, ending, self._bundle(run.job, ending))
             if self._fatal is not None:
                 raise self._fatal
         return job
@@ -162,6 +169,7 @@ class TrainingManager:
         run = self._inline
         if run is not None:
             run.bill()
+            run.tell_taken()
 
     def train_now(self, by: str) -> list[TrainingHandle]:
         """Submit every known method, as `by` (a person, a signal) asked; return the handles."""
@@ -263,9 +271,10 @@ class TrainingManager:
     def _enqueue(self, request: JobRequest, handle: TrainingHandle) -> Job:
         self.register(request)
         job = Job(request)
-        if self._is_closing:
+        refusal = self._refusal(request)
+        if refusal:
             handle.bind(job, lambda: None)
-            self._drop(job, "training has ended")
+            self._drop(job, refusal)
             return job
         offer = self._queue.offer(request)
         if offer.outcome is Outcome.QUEUED:
@@ -279,6 +288,14 @@ class TrainingManager:
         if handle.wants_cancel:
             self._cancel(job)
         return job
+
+    def _refusal(self, request: JobRequest) -> str:
+        """Say why a request is not even queued, or ""."""
+        if self._is_closing:
+            return "training has ended"
+        if request.slot is not None and request.slot.deployed:
+            return f"slot {request.slot.name!r} serves {request.slot.deployed}: it is not trained"
+        return ""
 
     def _pump(self) -> None:
         """Start what may start; before `run` and after its end nothing does."""
@@ -321,13 +338,38 @@ class TrainingManager:
     async def _supervise(self, run: JobRun) -> None:
         try:
             ending = await run.run()
+            bundle = await self._keep(run.job, ending)
         except anyio.get_cancelled_exc_class():
             self._is_closing = True  # `run` itself is being cancelled: start nothing more
             self._finish(run, run.judge(None))
             raise
-        self._finish(run, ending)
+        self._finish(run, ending, bundle)
 
-    def _finish(self, run: JobRun, ending: Ending) -> None:
+    async def _keep(self, job: Job, ending: Ending) -> Published | None:
+        """Have the model stored before it serves: what has served is there after a restart."""
+        bundle = self._bundle(job, ending)
+        slot, result = job.request.slot, ending.result
+        if self.on_made is not None and bundle and slot and result:
+            await self.on_made(slot, bundle, result)
+        return bundle
+
+    def _bundle(self, job: Job, ending: Ending) -> Published | None:
+        """Number what a run has made, where it is to serve."""
+        slot, result = job.request.slot, ending.result
+        if slot is None or result is None or ending.event is not JobEvent.SUCCEED:
+            return None
+        if not result.accepted:
+            return None
+        return slot.prepare(
+            result.value,
+            job.request.id,
+            self._engine_time(),
+            result.metrics,
+            name=job.request.name,
+            data_until=result.data_until,
+        )
+
+    def _finish(self, run: JobRun, ending: Ending, bundle: Published | None = None) -> None:
         """Apply what a run came to, and make room for the next one."""
         self._take_news(run)
         job = run.job
@@ -341,7 +383,7 @@ class TrainingManager:
         job.advance(ending.event)
         job.finished = self._engine_time()
         if job.state is JobState.SUCCEEDED:
-            self._apply(job, ending)
+            self._apply(job, ending, bundle)
         else:
             job.tell_ended()
         self._report.tell(ENDINGS[job.state], job, job.error)
@@ -378,21 +420,15 @@ class TrainingManager:
         self._notify()
         return True
 
-    def _apply(self, job: Job, ending: Ending) -> None:
+    def _apply(self, job: Job, ending: Ending, bundle: Published | None) -> None:
         slot, result = job.request.slot, ending.result
         if result is not None and result.commit is not None and result.accepted:
             result.commit()
         if slot is None or result is None:
             job.tell_done()
-        elif result.accepted:
-            job.version = slot.publish(
-                result.value,
-                job.request.id,
-                self._engine_time(),
-                result.metrics,
-                name=job.request.name,
-                data_until=result.data_until,
-            )
+        elif bundle is not None:
+            job.version = bundle.version
+            slot.serve(bundle)
             self._report.tell(Kind.MODEL_PUBLISHED, job, slot.name, metrics=result.metrics)
         else:
             slot.readiness.not_yet(ReadinessCause.REJECTED)

@@ -29,6 +29,18 @@ class TrainingClock(Protocol):
         ...
 
 
+class QuotaLedger(Protocol):
+    """Where the bucket's state outlives this process."""
+
+    def touch(self) -> None:
+        """Have the state as it is now written soon; from any thread, without waiting."""
+        ...
+
+    async def settled(self) -> None:
+        """Return when what was touched is written, in bounded time."""
+        ...
+
+
 def _pause() -> None:
     threading.Event().wait(LOOK_AGAIN_SECONDS)
 
@@ -40,13 +52,20 @@ class TrainingQuota:
         bucket: where they are.
         clock: ns UTC; it decides when the bucket refills.
         pause: what a waiting thread does between two looks; tests move their clock in it.
+        shown: what people's clocks show at a time of `clock`; the same by default.
     """
 
     def __init__(
-        self, bucket: LeakyBucket, clock: Callable[[], int], pause: Callable[[], None] = _pause
+        self,
+        bucket: LeakyBucket,
+        clock: Callable[[], int],
+        pause: Callable[[], None] = _pause,
+        shown: Callable[[int], int] = int,
     ) -> None:
         self.bucket = bucket
+        self.ledger: QuotaLedger | None = None
         self._clock = clock
+        self._shown = shown
         self._pause = pause
         self._line: deque[object] = deque()  # who waits in `consume`; appends and pops are atomic
 
@@ -56,7 +75,15 @@ class TrainingQuota:
         Raises:
             ValueError: a number that could never be had.
         """
-        return self.bucket.try_consume(tokens, self._clock())
+        taken = self.bucket.try_consume(tokens, self._clock())
+        if self.ledger is not None:  # also where none was taken: the bucket may have been refilled
+            self.ledger.touch()
+        return taken
+
+    async def settled(self) -> None:
+        """Return when what was taken up to now outlives this process, or a disk does not answer."""
+        if self.ledger is not None:
+            await self.ledger.settled()
 
     def consume(self, tokens: int, timeout_ns: int | None = None) -> None:
         """Block this thread (never the loop's) until its turn has come and `tokens` are taken.
@@ -94,7 +121,7 @@ class TrainingQuota:
         return QuotaStatistics(
             state.available,
             bucket.capacity,
-            state.next_refill,
+            self._shown(state.next_refill),
             bucket.refill_amount,
             bucket.interval_ns,
         )

@@ -1,7 +1,8 @@
 """All models of one run: tells every change of their readiness, and when their age runs out.
 
-A slot is told stale at its time even where no slice comes to ask. Everything here belongs to the
-event loop, but for the listener of a slot, which may be called from any thread.
+A slot is told stale at its time even where no slice comes to ask. Where a keeper is given, versions
+outlive the run. Everything here belongs to the event loop, but for the listener of a slot, which
+may be called from any thread.
 """
 
 import asyncio
@@ -12,8 +13,10 @@ from typing import Protocol
 
 import anyio
 
+from runtime.errors import ConfigError
+from runtime.training.keeper import ModelKeeper, Tell
 from runtime.training.readiness import ReadinessStatus
-from runtime.training.slots import ModelSlot
+from runtime.training.slots import ModelSlot, Published
 
 
 class ShelfClock(Protocol):
@@ -36,13 +39,27 @@ class ModelShelf:
 
     Args:
         clock: the engine's: models age by it.
-        on_readiness: told how each slot stands when it is adopted, and each change after; it must
-            be short, not raise, and bear any thread.
+        on_readiness: told how each slot stands that is not ready after `restore`, and each change;
+            it must be short, not raise, and bear any thread.
+        tell: writes to the log.
+        keeper: stores versions; None keeps them in memory.
+        deployed: finished models by the name of their slot, each with its file.
     """
 
-    def __init__(self, clock: ShelfClock, on_readiness: OnReadiness) -> None:
+    def __init__(
+        self,
+        clock: ShelfClock,
+        on_readiness: OnReadiness,
+        tell: Tell,
+        keeper: ModelKeeper | None = None,
+        deployed: Mapping[str, tuple[Published, str]] | None = None,
+    ) -> None:
         self._clock = clock
         self._on_readiness = on_readiness
+        self._tell = tell
+        self._keeper = keeper
+        self._deployed = deployed or {}
+        self._is_restored = False
         self._slots: dict[str, ModelSlot] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._nap: anyio.CancelScope | None = None
@@ -54,10 +71,62 @@ class ModelShelf:
 
     def adopt(self, slot: ModelSlot) -> None:
         """Look after a slot from now on; the same again changes nothing."""
-        if slot.name not in self._slots:
-            self._slots[slot.name] = slot
-            slot.readiness.listen(partial(self._hear, slot))
+        if slot.name in self._slots:
+            return
+        self._slots[slot.name] = slot
+        slot.on_rollback = partial(self._rolled_back, slot)
+        if slot.name in self._deployed:
+            slot.deploy(*self._deployed[slot.name])
+        elif self._keeper is not None:
+            self._keeper.adopt(slot)
+            if self._is_restored:
+                self._keeper.restore_later(slot)
+        slot.readiness.listen(partial(self._hear, slot))
+        if self._is_restored:
             self._hear(slot, slot.readiness.status)
+
+    async def restore(self) -> None:
+        """Have every slot ready that was, before the first tick.
+
+        Raises:
+            ConfigError: a finished model was given for a slot that the strategy does not have.
+        """
+        for name in self._deployed:
+            if name not in self._slots:
+                raise ConfigError(
+                    f"--model {name}: the strategy has no slot of this name; it has "
+                    f"{', '.join(self._slots) or 'none'}"
+                )
+        self._is_restored = True
+        if self._keeper is not None:
+            for slot in list(self._slots.values()):
+                if not slot.deployed:
+                    await self._keeper.restore(slot)
+        for slot in self._slots.values():
+            if not slot.is_ready:
+                self._on_readiness(slot, slot.readiness.status)
+
+    async def roll_back(self, name: str, to: int | None, by: str) -> int:
+        """Let an older version serve again, None the one before, and return its number.
+
+        Raises:
+            ConfigError: there is no such slot or version.
+        """
+        slot = self._slots.get(name)
+        if slot is None:
+            known = ", ".join(self._slots) or "none"
+            raise ConfigError(f"there is no slot {name!r}: the strategy has {known}")
+        if slot.deployed:
+            raise ConfigError(f"slot {name!r} serves {slot.deployed}, which has no versions")
+        if to is not None and to == slot.version:
+            raise ConfigError(f"slot {name!r} serves version {to} already")
+        if slot.previous is not None and to in {None, slot.previous.version}:
+            slot.rollback(by)
+        elif self._keeper is not None:
+            await self._keeper.roll_back(slot, to, by)
+        else:
+            raise ConfigError(f"slot {name!r} has no version to roll back to")
+        return slot.version
 
     async def run(self) -> None:
         """Mark each model stale at its time, until cancelled."""
@@ -70,6 +139,23 @@ class ModelShelf:
             wakes = [wake for slot in ready if (wake := slot.stale_at) is not None]
             with anyio.CancelScope() as self._nap:
                 await (self._clock.sleep_until(min(wakes)) if wakes else anyio.sleep_forever())
+
+    async def close(self) -> None:
+        """Finish what is being stored, in bounded time."""
+        if self._keeper is not None:
+            await self._keeper.close()
+
+    def _rolled_back(self, slot: ModelSlot, older: Published, newer: Published, by: str) -> None:
+        fields: dict[str, object] = {
+            "slot": slot.name,
+            "version": older.version,
+            "instead_of": newer.version,
+            "by": by,
+        }
+        self._tell("warning", "model rolled back", fields)
+        slot.expire(self._clock.now())
+        if self._keeper is not None:
+            self._keeper.rolled_back(slot, older, by)
 
     def _hear(self, slot: ModelSlot, status: ReadinessStatus) -> None:
         self._on_readiness(slot, status)

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from runtime.training.formats import Build, Encoded, Storage, Unstorable, encode
 from runtime.training.readiness import Readiness, ReadinessCause
 
 Validate = Callable[[Any, Any], bool]
@@ -63,12 +64,32 @@ class ModelSlot:
         name: what logs and commands call it; one strategy has no two slots of one name.
         validate: the gate a candidate must pass to serve; it runs in the job, off the event loop.
         max_age: the age from which the model is stale, not ready; None is never.
+        storage: how versions outlive the run: in formats that run no code when they are read, or,
+            where there is none for the model, as a pickle that only this deployment loads.
+        build: makes an empty torch module that stored tensors are loaded into, where its class
+            needs arguments.
+
+    Attributes:
+        is_stored: whether a job encodes what it has trained; set by who stores it.
+        on_rollback: told the version that serves again, the one it replaces, and who asked.
+        deployed: the file whose finished model it serves, never trained; "" for a slot that is.
     """
 
     def __init__(
-        self, name: str, validate: Validate | None = None, max_age: timedelta | None = None
+        self,
+        name: str,
+        validate: Validate | None = None,
+        max_age: timedelta | None = None,
+        *,
+        storage: Storage = "safe",
+        build: Build | None = None,
     ) -> None:
         self.name = name
+        self.build = build
+        self.storage = storage
+        self.is_stored = False
+        self.deployed = ""
+        self.on_rollback: Callable[[Published, Published, str], None] | None = None
         self.readiness = Readiness()
         self.bundle: Published | None = None
         self.previous: Published | None = None
@@ -115,6 +136,20 @@ class ModelSlot:
         bundle = self.bundle
         return bool(self.gate(candidate, None if bundle is None else bundle.returned))
 
+    def encode(self, returned: object) -> tuple[Encoded | None, str]:
+        """Write what a method returned, where versions are stored; it may be slow.
+
+        Returns:
+            The bytes, or None with the reason, "" where none are wanted.
+        """
+        if not self.is_stored:
+            return None, ""
+        made = returned if isinstance(returned, TrainedModel) else TrainedModel(returned)
+        try:
+            return encode(made.model, made.extras, self.storage), ""
+        except Unstorable as error:
+            return None, str(error)
+
     def publish(
         self,
         model: object,
@@ -127,6 +162,25 @@ class ModelSlot:
     ) -> int:
         """Let `model` (or a TrainedModel) serve from now on and return its version.
 
+        Raises:
+            ValueError: as `prepare`.
+        """
+        bundle = self.prepare(model, job, now, metrics, name=name, data_until=data_until)
+        self.serve(bundle)
+        return bundle.version
+
+    def prepare(
+        self,
+        model: object,
+        job: str,
+        now: int,
+        metrics: Mapping[str, float] | None = None,
+        *,
+        name: str = "",
+        data_until: int | None = None,
+    ) -> Published:
+        """Return what `serve` will let serve, under a number that is its own from now on.
+
         Args:
             model: as a training method returns it.
             job: who made it.
@@ -136,14 +190,17 @@ class ModelSlot:
             data_until: engine time of the newest data it could know; `now` by default.
 
         Raises:
-            ValueError: the model is None, which is the word for "none yet".
+            ValueError: the model is None, which is the word for "none yet"; or the slot serves a
+                finished model.
         """
         made = model if isinstance(model, TrainedModel) else TrainedModel(model)
         if made.model is None:
             raise ValueError(f"slot {self.name!r} cannot publish None: return the trained model")
+        if self.deployed:
+            raise ValueError(f"slot {self.name!r} serves {self.deployed}: it is not trained")
         with self._writing:
             self._highest += 1
-            bundle = Published(
+            return Published(
                 model=made.model,
                 version=self._highest,
                 trained_at=now,
@@ -153,24 +210,69 @@ class ModelSlot:
                 data_until=now if data_until is None else data_until,
                 extras=dict(made.extras),
             )
+
+    def serve(self, bundle: Published) -> bool:
+        """Let a bundle serve from now on; False where a newer one does already."""
+        with self._writing:
+            if self.bundle is not None and self.bundle.version > bundle.version:
+                return False
             self.previous, self.bundle = self.bundle, bundle
             self.readiness.ready(bundle.version)
-        return bundle.version
+        return True
 
-    def rollback(self) -> Published:
+    def number_above(self, version: int) -> None:
+        """Give the next version a number above this one, which another run has used."""
+        with self._writing:
+            self._highest = max(self._highest, version)
+
+    def restore(self, bundle: Published, now: int) -> bool:
+        """Let a version of another run serve if its age allows it; False where one does already."""
+        with self._writing:
+            if self.bundle is not None:
+                return False
+            self._put_back(bundle, now)
+        return True
+
+    def roll_back_to(self, bundle: Published, now: int, by: str) -> None:
+        """Let a stored version serve again, as `rollback` does."""
+        with self._writing:
+            newer = self.bundle
+            self._put_back(bundle, now)
+        if self.on_rollback is not None and newer is not None:
+            self.on_rollback(bundle, newer, by)
+
+    def keep_previous(self, bundle: Published) -> None:
+        """Have a stored version at hand for a rollback, unless there is one."""
+        with self._writing:
+            if self.previous is None and 0 < bundle.version < self.version:
+                self.previous = bundle
+
+    def deploy(self, bundle: Published, file: str) -> None:
+        """Serve a finished model for good; nothing is trained into this slot any more."""
+        self.deployed = file
+        with self._writing:
+            self.bundle = bundle
+            self.readiness.ready(bundle.version)
+
+    def rollback(self, by: str = "the strategy") -> Published:
         """Let the version before serve again, under its own number, and return it.
 
         The next training gets a number above all that ever were.
+
+        Args:
+            by: who asked, for the log.
 
         Raises:
             ValueError: there is no version before.
         """
         with self._writing:
-            older = self.previous
-            if older is None:
+            older, newer = self.previous, self.bundle
+            if older is None or newer is None:
                 raise ValueError(f"slot {self.name!r} has no version to roll back to")
             self.previous, self.bundle = None, older
             self.readiness.ready(older.version)
+        if self.on_rollback is not None:
+            self.on_rollback(older, newer, by)
         return older
 
     def expire(self, now: int) -> bool:
@@ -181,8 +283,20 @@ class ModelSlot:
             stale_at = self.stale_at
             if stale_at is None or now < stale_at:
                 return False
-            self.readiness.stale(f"version {self.version} is older than {self._max_age}")
+            self.readiness.stale(self._too_old())
         return True
+
+    def _put_back(self, bundle: Published, now: int) -> None:
+        self.previous, self.bundle = None, bundle
+        self._highest = max(self._highest, bundle.version)
+        stale_at = self.stale_at
+        if stale_at is not None and now >= stale_at:
+            self.readiness.stale(self._too_old(), bundle.version)
+        else:
+            self.readiness.ready(bundle.version)
+
+    def _too_old(self) -> str:
+        return f"version {self.version} is older than {self._max_age}"
 
     def note_skip(self) -> None:
         """Count one prediction that was skipped because the model is not ready."""

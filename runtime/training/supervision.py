@@ -95,6 +95,7 @@ class JobRun:
         self._verdict: Verdict | None = None
         self._held_because = ""
         self._give_up_at: int | None = None
+        self._untold = 0  # minutes that were taken and not told yet
         self._nap: anyio.CancelScope | None = None  # while the watch sleeps
 
     @property
@@ -113,7 +114,9 @@ class JobRun:
                 except Exception as error:  # noqa: BLE001  # see the first line
                     result = failure(error, "the isolation broke: ")
                 tasks.cancel_scope.cancel()
-        return self.judge(result)
+        ending = self.judge(result)
+        await self._settle()
+        return ending
 
     def judge(self, result: JobResult | None) -> Ending:
         """Settle the bill and decide the ending; None is a job that was given up."""
@@ -187,9 +190,22 @@ class JobRun:
                 if self._quota.try_consume(1):
                     self._meter.pay()
                     self.job.spent_minutes += 1  # a retry's minutes come on top
-                    self._tell(self, TrainingUpdateKind.MINUTE_TAKEN, "")
+                    self._untold += 1
                 else:
                     self.stop(JobEvent.EXHAUST, refused(self.job, self._quota.statistics()))
+
+    async def _settle(self) -> None:
+        """Tell the minutes that were taken, once they are where a restart finds them."""
+        if self._untold:
+            await self._quota.settled()
+            self.tell_taken()
+
+    def tell_taken(self) -> None:
+        """Tell the minutes that were taken and not told yet. In any thread."""
+        with self._billing:
+            while self._untold:
+                self._untold -= 1
+                self._tell(self, TrainingUpdateKind.MINUTE_TAKEN, "")
 
     def _look_again(self) -> None:
         """Have the watch find out anew what it waits for."""
@@ -203,6 +219,7 @@ class JobRun:
         """
         while True:
             self.bill()
+            await self._settle()
             now = self._clock.now()
             limit = self._timeout_ns
             if limit is not None and self._meter.elapsed(now) >= limit:

@@ -16,8 +16,10 @@ import pytest
 from feeds.base import Deliver, Subscription
 from feeds.events import SECOND, Event, Quote, Trade
 from runtime import ModelSlot, Resolution, Slice
+from runtime.assembly import build_run
 from runtime.clock import Clock, SystemClock, VirtualClock
 from runtime.control.heartbeat import check_heartbeat
+from runtime.deployment import Deployment, fresh_quota
 from runtime.live import LiveRun
 from runtime.settings import EngineSettings, Settings, load_settings
 from runtime.testing import ScriptedFeed, run_on_events, scripted_run
@@ -538,9 +540,12 @@ async def test_a_run_leaves_a_sign_of_life(tmp_path: Path) -> None:
             run.stop("seen")
             await anyio.sleep_forever()
 
-    wanted = load_settings(None, {"engine": {"status_seconds": 0.001}, "state_dir": str(tmp_path)})
+    wanted = settings(status_seconds=0.001)
     log, lines = listening()
-    run = scripted_run(Recorder(), Watching(), SystemClock(), wanted[0], log)
+    deployment = Deployment(tmp_path, fresh_quota(wanted.training), {})
+    run = build_run(
+        Recorder(), wanted, Watching(), SystemClock(), log, "test", deployment=deployment
+    )
     outcome = await run.run()
     assert outcome.reason == "seen"
     alive = await anyio.to_thread.run_sync(check_heartbeat, tmp_path)

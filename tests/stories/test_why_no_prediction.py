@@ -103,9 +103,10 @@ async def test_a_bundle_says_which_data_its_job_could_know() -> None:
 async def test_a_model_expires_in_time_although_no_slice_comes() -> None:
     log, lines = listening()
     clock, slot = VirtualClock(T0), ModelSlot("m", max_age=timedelta(seconds=10))
-    shelf = ModelShelf(clock, ReadinessLog(log))
+    shelf = ModelShelf(clock, ReadinessLog(log), lambda *_: None)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(shelf.run)
+        await shelf.restore()
         await settle()
         shelf.adopt(slot)
         shelf.adopt(slot)

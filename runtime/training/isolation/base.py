@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from runtime.training.control import CURRENT_JOB, JobControl
+from runtime.training.formats import Encoded
 from runtime.training.jobs import JobId, JobRequest
 from runtime.training.slots import TrainedModel
 
@@ -22,7 +23,8 @@ class JobResult(msgspec.Struct, frozen=True):
     """What a method came to: a value, or an `error` in one sentence with the traceback behind it.
 
     `accepted` is the word of the slot's gate about the value. `data_until` is the engine time (ns
-    UTC) of the newest data the method read, None where it read none by `history`.
+    UTC) of the newest data the method read, None where it read none by `history`. `encoded` is the
+    value as it can be stored, None where it is not to be, or cannot be because it is `unstorable`.
     `commit` makes what else the method changed come true; to be called on the loop, once.
     """
 
@@ -33,6 +35,8 @@ class JobResult(msgspec.Struct, frozen=True):
     traceback: str = ""
     data_until: int | None = None
     commit: Callable[[], None] | None = None
+    encoded: Encoded | None = None
+    unstorable: str = ""
 
 
 class Isolation(Protocol):
@@ -96,11 +100,15 @@ def execute(
                 error=f"{request.name} returned None: a method that trains into slot "
                 f"{slot.name!r} returns the trained model"
             )
+        accepted = slot.accepts(value)
+        encoded, unstorable = slot.encode(value) if accepted else (None, "")
         return JobResult(
             value,
-            slot.accepts(value),
+            accepted,
             dict(control.metrics),
             data_until=control.data_until,
+            encoded=encoded,
+            unstorable=unstorable,
         )
     except tuple(passing):
         raise

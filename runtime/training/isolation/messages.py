@@ -25,6 +25,8 @@ class SlotState(msgspec.Struct, frozen=True):
     name: str
     version: int
     is_ready: bool
+    storage: Literal["safe", "pickle"]
+    is_stored: bool
 
 
 class SecurityState(msgspec.Struct, frozen=True, array_like=True):
@@ -142,6 +144,7 @@ class Done(msgspec.Struct, frozen=True, tag=True):
     """What the job came to.
 
     The payload holds the value, then the attributes that were assigned; `removed` were deleted.
+    Last comes the value as it can be stored, None where it can't because it is `unstorable`.
     `noticed` says that the job saw that it should stop; `reusable` that it left nothing behind.
     """
 
@@ -151,6 +154,7 @@ class Done(msgspec.Struct, frozen=True, tag=True):
     attributes: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     accepted: bool = True
+    unstorable: str = ""
     metrics: Mapping[str, float] = {}
     noticed: bool = False
     reusable: bool = True

@@ -262,7 +262,10 @@ class ProcessIsolation:
             payload=payload,
             attributes=captured.attributes,
             missing=captured.missing,
-            slots=tuple(SlotState(slot.name, slot.version, slot.is_ready) for slot in slots),
+            slots=tuple(
+                SlotState(slot.name, slot.version, slot.is_ready, slot.storage, slot.is_stored)
+                for slot in slots
+            ),
             slot=captured.slot,
             has_gate=captured.has_gate,
             surroundings=surroundings(context),

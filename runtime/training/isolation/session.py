@@ -9,6 +9,7 @@ import socket
 import threading
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from feeds.events import Symbol
@@ -16,6 +17,7 @@ from runtime.errors import StrategyError, TidegateError
 from runtime.history import BarWindow, TickWindow
 from runtime.strategy import Context, Strategy
 from runtime.training.control import CURRENT_JOB, JobControl, Line
+from runtime.training.formats import Encoded
 from runtime.training.isolation.allowed import check_allowed
 from runtime.training.isolation.base import JobResult, failure
 from runtime.training.isolation.channel import Received
@@ -34,7 +36,13 @@ from runtime.training.isolation.messages import (
     decode_for_runtime,
 )
 from runtime.training.isolation.payload import BadPayload, Opened, pack
-from runtime.training.isolation.transaction import VALUE, Changes, References, committing
+from runtime.training.isolation.transaction import (
+    STORED,
+    VALUE,
+    Changes,
+    References,
+    committing,
+)
 from runtime.training.isolation.words import Lost, Output, Swept
 from runtime.training.isolation.workers import BROKEN, Worker
 from runtime.training.jobs import JobId
@@ -274,7 +282,7 @@ class Session:
             return JobResult(error=f"{what} cannot be taken from the worker: {fault}")
         except BadPayload as fault:
             return JobResult(error=f"what the worker handed back cannot be read: {fault}")
-        value = found.pop(VALUE)
+        value, stored = found.pop(VALUE), found.pop(STORED)
         change = Changes(found, done.removed)
         return JobResult(
             value,
@@ -282,19 +290,32 @@ class Session:
             metrics=done.metrics,
             data_until=self._control.data_until,
             commit=committing(self._strategy, change),
+            encoded=_encoded(stored),
+            unstorable=done.unstorable,
         )
 
     def _opened(self, done: Done, payload: Payload, descriptor: int | None) -> dict[str, Any]:
         limit = self._worker.limits.result_bytes if self._worker is not None else 0
-        opened = Opened(payload, descriptor, limit + (1 << 20))
+        # Twice: what serves, and the same as it is stored.
+        opened = Opened(payload, descriptor, 2 * limit + (1 << 20))
         with FOOTPRINT.brisk():
             return read(
-                [VALUE, *done.attributes],
+                [VALUE, *done.attributes, STORED],
                 opened.stream(),
                 opened.buffers(),
                 self._references.resolve,
                 check_allowed,
             )
+
+
+def _encoded(stored: object) -> Encoded | None:
+    """Take what is to be stored; what is no such thing is not."""
+    if not isinstance(stored, bytes):
+        return None
+    try:
+        return msgspec.msgpack.decode(stored, type=Encoded)
+    except msgspec.DecodeError:
+        return None
 
 
 def _columns(window: BarWindow | TickWindow) -> list[memoryview]:

@@ -134,7 +134,8 @@ class SlotView(ModelSlot):
         self._state = state
         self._fetch: Callable[[], Published | None] | None = fetch if state.version else None
         self._bundle: Published | None = None
-        super().__init__(state.name, gate)
+        super().__init__(state.name, gate, storage=state.storage)
+        self.is_stored = state.is_stored
         if state.is_ready:
             self.readiness.ready(state.version)
 
@@ -158,6 +159,6 @@ class SlotView(ModelSlot):
         """Refuse: what the method returns is published."""
         raise _not_here(f"publish of slot {self.name!r}")
 
-    def rollback(self) -> NoReturn:
+    def rollback(self, *_: object, **__: object) -> NoReturn:
         """Refuse."""
         raise _not_here(f"rollback of slot {self.name!r}")

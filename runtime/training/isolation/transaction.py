@@ -18,6 +18,7 @@ from runtime.training.jobs import JobRequest
 from runtime.training.slots import ModelSlot
 
 METHOD, GATE, VALUE = "the method", "the gate", "the returned value"
+STORED = "the value as it is stored"
 OWN = frozenset({"_context"})
 """Attributes of a strategy that are the runtime's."""
 

@@ -53,7 +53,14 @@ from runtime.training.isolation.messages import (
 )
 from runtime.training.isolation.payload import mapped, pack
 from runtime.training.isolation.standins import SlotView, WorkerContext
-from runtime.training.isolation.transaction import GATE, METHOD, VALUE, changes, revive
+from runtime.training.isolation.transaction import (
+    GATE,
+    METHOD,
+    STORED,
+    VALUE,
+    changes,
+    revive,
+)
 from runtime.training.jobs import JobId, JobRequest
 from runtime.training.slots import Published
 
@@ -219,8 +226,11 @@ class Workshop:
         change = changes(attributes, vars(bench.strategy))
         value = None if slot is None else result.value
         assigned = change.assigned if result.accepted else {}
+        stored, unstorable = self._stored(result)
         written = write(
-            [(VALUE, value), *assigned.items()], bench.refer, self._prepare.result_bytes
+            [(VALUE, value), *assigned.items(), (STORED, stored)],
+            bench.refer,
+            self._prepare.result_bytes + len(stored or b""),
         )
         payload, segment = pack(written.parts)
         removed = change.removed if result.accepted else ()
@@ -230,9 +240,19 @@ class Workshop:
                 attributes=tuple(assigned),
                 removed=removed,
                 accepted=result.accepted,
+                unstorable=unstorable,
             ),
             segment,
         )
+
+    def _stored(self, result: JobResult) -> tuple[bytes | None, str]:
+        """Write what is to be stored, within the same limit as what is to serve."""
+        if result.encoded is None:
+            return None, result.unstorable
+        stored = msgspec.msgpack.encode(result.encoded)
+        if len(stored) > self._prepare.result_bytes:
+            return None, f"it has {len(stored) >> 20} MB, more than training.result_mb"
+        return stored, ""
 
     def _columns(self, about: str, name: str, count: int) -> list[memoryview]:
         return mapped(*self._line.ask(about, name, count))

@@ -1,0 +1,217 @@
+"""What a run finds of the runs before it, and leaves for the next: its folder, quota and models.
+
+A tape persists and restores nothing unless asked, so the same tape stays the same run. All that can
+be wrong with the folder is known before anything starts; while the run goes on, a folder that
+vanishes is told and made again, and trading does not notice.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+from structlog.typing import FilteringBoundLogger
+
+from runtime.clock import HighWaterClock
+from runtime.control.heartbeat import write_heartbeat
+from runtime.control.requests import answer, take_request
+from runtime.control.state import StateFolder, deployment_name
+from runtime.disk import DiskThread
+from runtime.errors import ConfigError
+from runtime.settings import Settings, TrainingSettings
+from runtime.sources import follows_venue
+from runtime.training.bucket import BucketState, LeakyBucket
+from runtime.training.finished import load_finished
+from runtime.training.formats import warm
+from runtime.training.ledger import FILE, Ledger, QuotaRecord, read_record
+from runtime.training.quota import TrainingQuota
+from runtime.training.shelf import ModelShelf
+from runtime.training.slots import Published
+from runtime.training.store import ModelStore, SlotVersions
+
+LOOK_SECONDS = 1.0
+
+Beat = Callable[[dict[str, object]], Awaitable[None]]
+
+
+class Deployment(msgspec.Struct, frozen=True):
+    """What `open_deployment` gives; without a `store` nothing outlives the run but its heartbeat.
+
+    `deployed` are finished models by slot, each with its file; `catalog` the stored versions.
+    """
+
+    path: Path
+    quota: TrainingQuota
+    deployed: Mapping[str, tuple[Published, str]]
+    folder: StateFolder | None = None
+    store: ModelStore | None = None
+    disk: DiskThread | None = None
+    catalog: Mapping[str, SlotVersions] = {}
+
+
+@asynccontextmanager
+async def open_deployment(
+    settings: Settings, strategy: str, log: FilteringBoundLogger
+) -> AsyncIterator[Deployment]:
+    """Lock the folder and read what is there; leaving the context writes the quota once more.
+
+    Args:
+        settings: name, folder, quota, finished models.
+        strategy: its class's name, which names the deployment where nothing else does.
+        log: where trouble is told.
+
+    Raises:
+        AlreadyRunning: another run has the folder.
+        ConfigError: the folder or a model file cannot be used.
+    """
+    name = deployment_name(settings.name, strategy)
+    path = Path(settings.state_dir) / name
+    if not persists(settings):
+        deployed = await anyio.to_thread.run_sync(_finished, settings.models, path)
+        yield Deployment(path, fresh_quota(settings.training), deployed)
+        return
+    folder = await anyio.to_thread.run_sync(StateFolder.open, Path(settings.state_dir), name)
+    try:
+        found, ledger = await anyio.to_thread.run_sync(_read, folder, settings, log)
+        await ledger.settled()
+        yield found
+        await ledger.close()
+    finally:
+        folder.close()
+
+
+def persists(settings: Settings) -> bool:
+    """Whether quota and models outlive a run: as asked, or where its data is of the moment."""
+    if settings.persist is not None:
+        return settings.persist
+    feed = settings.feed
+    return feed.kind not in {"replay", "synthetic"} and not follows_venue(feed)
+
+
+def fresh_quota(settings: TrainingSettings) -> TrainingQuota:
+    """Return a full bucket that ends with the run, on the wall clock whatever the engine's does."""
+    clock = HighWaterClock()
+    return TrainingQuota(LeakyBucket(*settings.bucket(), clock.now()), clock.now)
+
+
+def _read(
+    folder: StateFolder, settings: Settings, log: FilteringBoundLogger
+) -> tuple[Deployment, Ledger]:
+    store = ModelStore.open(folder.path, settings.training.keep_versions)
+    store.tidy()
+    catalog, notes = store.catalog()
+    for note in notes:
+        log.warning("model file left out", text=note)
+    deployed = {
+        slot: (load_finished(slot, Path(file), store), file)
+        for slot, file in settings.models.items()
+    }
+    quota, ledger = stored_quota(folder.path, settings.training, log)
+    disk = DiskThread("model-store")
+    formats = {
+        name
+        for slot in catalog.values()
+        for made in slot.serving[:1]
+        for name in made.formats.values()
+    }
+    disk.put(partial(warm, formats))  # while the feed is opened
+    found = Deployment(folder.path, quota, deployed, folder, store, disk, catalog)
+    return found, ledger
+
+
+def stored_quota(
+    folder: Path, settings: TrainingSettings, log: FilteringBoundLogger
+) -> tuple[TrainingQuota, Ledger]:
+    """Return the bucket that the run before has left, under today's settings; blocks."""
+    capacity, refill, interval = settings.bucket()
+    try:
+        stored = read_record(folder)
+    except ValueError as error:
+        log.warning(
+            "training quota is damaged: the bucket starts empty and fills with time",
+            text=f"{error}; remove the file to start full",
+        )
+        clock = HighWaterClock()
+        state = BucketState(0, clock.now() + interval)
+        bucket = LeakyBucket.restore(state, capacity, refill, interval, clock.now())
+    else:
+        clock = HighWaterClock(0 if stored is None else stored.clock)
+        bucket = (
+            LeakyBucket(capacity, refill, interval, clock.now())
+            if stored is None
+            else LeakyBucket.restore(stored.bucket, capacity, refill, interval, clock.now())
+        )
+
+    def record() -> QuotaRecord:
+        state = bucket.snapshot()
+        return QuotaRecord(state.available, state.next_refill, clock.now(), capacity)
+
+    def on_trouble(reason: str) -> None:
+        if reason:
+            log.warning("training quota is not stored", text=f"{folder / FILE}: {reason}")
+        else:
+            log.info("training quota is stored again")
+
+    quota = TrainingQuota(bucket, clock.now, shown=clock.on_the_wall)
+    quota.ledger = ledger = Ledger(folder, record, on_trouble)
+    ledger.touch()
+    return quota, ledger
+
+
+def _finished(models: Mapping[str, str], path: Path) -> dict[str, tuple[Published, str]]:
+    store = ModelStore.open(path, 1) if models and (path / "key").exists() else None
+    return {slot: (load_finished(slot, Path(file), store), file) for slot, file in models.items()}
+
+
+def heartbeat(path: Path, run_id: str) -> Beat:
+    """Return what leaves a sign of life of this run."""
+
+    async def beat(status: dict[str, object]) -> None:
+        await anyio.to_thread.run_sync(write_heartbeat, path, run_id, status)
+
+    return beat
+
+
+async def look_after(deployment: Deployment, models: ModelShelf, log: FilteringBoundLogger) -> None:
+    """Until cancelled, look each second, off the loop, whether the folder is there and who asks.
+
+    A rollback that `tidegate models rollback` asks for is done and answered here.
+    """
+    folder, store = deployment.folder, deployment.store
+    if folder is None or store is None:
+        return
+    disk, told = DiskThread("state-folder"), ""
+    try:
+        while True:
+            problem = await disk.run(folder.check)
+            if problem and problem != told:
+                log.warning("state folder", text=problem)
+                await disk.run(partial(_write_again, store))
+                if deployment.quota.ledger is not None:
+                    deployment.quota.ledger.touch()
+            told = problem
+            request = await disk.run(partial(take_request, deployment.path))
+            if request is not None:
+                said = await _roll_back(models, request)
+                await disk.run(partial(answer, deployment.path, request, said))
+            await anyio.sleep(LOOK_SECONDS)
+    finally:
+        disk.close()
+
+
+def _write_again(store: ModelStore) -> None:
+    try:
+        store.write_key()
+    except OSError:
+        return  # the folder is told as gone already
+
+
+async def _roll_back(models: ModelShelf, request: Any) -> tuple[bool, str]:
+    try:
+        version = await models.roll_back(request.slot, request.to, request.by)
+    except ConfigError as error:
+        return False, str(error)
+    return True, f"{request.slot} rolled back to v{version}"
