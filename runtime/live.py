@@ -489,6 +489,7 @@ class LiveRun:
             "fills": engine.fills,
             "lag_p99_ms": lag.p99_ms,
             "latency_p99_ms": round(latency.quantile(0.99), 3),
+            **_skew(self.feed.statistics()),
             "pending": pending.pending,
             "conflated": pending.conflated_quotes,
             "training": "on" if training.is_on else "off",
@@ -522,6 +523,11 @@ def _progress(job: RunningJob) -> str:
 def utc_text(when: int) -> str:
     """Return a time in ns UTC as people write it."""
     return datetime.fromtimestamp(when // SECOND, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _skew(feed: FeedStatistics) -> dict[str, object]:
+    """How far the feed's clock leads ours, ms, less the way: where a live venue tells it."""
+    return {} if feed.skew is None else {"feed_skew_ms": round(feed.skew / 1e6, 1)}
 
 
 def _quota(training: TrainingStatistics) -> dict[str, object]:

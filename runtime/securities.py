@@ -4,6 +4,7 @@ from enum import Enum
 
 from feeds.errors import ConfigError
 from feeds.events import MINUTE, SECOND, AssetClass, Bar, Quote, QuoteBar, Symbol, Trade
+from feeds.sanity import is_far_off
 from feeds.symbols import split_pair
 
 INFINITY = float("inf")
@@ -65,6 +66,12 @@ class Security:
     def ask_price(self) -> float:
         """LEAN's name for `ask`."""
         return self.ask
+
+    def doubts(self, quote: Quote) -> bool:
+        """Whether a quote is crossed, or far off the last trade: it fills no paper order."""
+        return not quote.is_sane or (
+            self.has_traded and is_far_off(quote.bid, quote.ask, self.price)
+        )
 
     def on_trade(self, trade: Trade) -> None:
         """Take the last price from a print."""

@@ -12,6 +12,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOp
 import msgspec
 
 from feeds.events import MINUTE, Bar, MarketEvent, Quote, QuoteBar, Symbol, Trade
+from feeds.sanity import is_far_off
 
 FEE_QUANTUM = Decimal("1e-8")
 """A fee is rounded to this, half even, in the currency of the price."""
@@ -264,8 +265,12 @@ class Matcher:
         return share.scaleb(-4, _EXACT).quantize(FEE_QUANTUM, context=_EXACT)
 
     def _book(self, source: MarketEvent, top: _Top, now: int) -> _Book | None:
-        """The market that may fill now: None where it is stale or no market."""
+        """The market that may fill now: None where it is stale, no market, or off the trades."""
         if self._is_stale(source, now) or not _SMALLEST <= top[0] <= top[2] <= _LARGEST:
+            return None
+        trade = self._trades.get(source.symbol)
+        is_measure = trade is not None and trade is not source and not self._is_stale(trade, now)
+        if trade is not None and is_measure and is_far_off(top[0], top[2], trade.price):
             return None
         book = self._books.get(source.symbol)
         if book is None or book.source is not source:

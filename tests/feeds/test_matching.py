@@ -404,3 +404,17 @@ def test_no_fill_is_kinder_than_the_market(
         if order.limit_price is not None:
             within = order.limit_price - report.price
             assert within >= 0 if order.is_buy else within <= 0
+
+
+def test_a_quote_far_off_the_trades_fills_nothing_until_one_of_them_moves() -> None:
+    matcher = told(trade(100.0), quote(999.0, 1001.0))
+    assert fills(matcher.submit(buy(), NOW)) == []
+    assert fills(matcher.on_quote(quote(119.0, 121.0), NOW)) == filled("10", "121.0")
+    matcher = told(trade(100.0), quote(999.0, 1001.0))
+    assert fills(matcher.submit(buy(), NOW)) == []
+    assert fills(matcher.on_trade(trade(1000.0), NOW)) == filled("10", "1001.0")
+
+
+def test_a_trade_of_long_ago_is_no_measure_of_a_quote() -> None:
+    matcher = told(trade(100.0, received=NOW - 2 * MINUTE), quote(999.0, 1001.0))
+    assert fills(matcher.submit(buy(), NOW)) == filled("10", "1001.0")

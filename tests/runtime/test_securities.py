@@ -90,3 +90,16 @@ def test_insane_bars_make_no_price() -> None:
     seen.on_bar(bar(0, 60, math.nan))
     seen.on_quote_bar(QuoteBar(SPY, at(0), at(60), 60, bad, bad, 1.0, 1.0))
     assert not seen.has_data
+
+
+@pytest.mark.parametrize(
+    ("bid", "ask", "doubted"),
+    [(99.0, 101.0, False), (101.0, 99.0, True), (999.0, 1001.0, True), (9.0, 11.0, True)],
+)
+def test_a_quote_crossed_or_far_off_the_trades_is_doubted(
+    bid: float, ask: float, doubted: bool
+) -> None:
+    seen = security()
+    assert not seen.doubts(quote(1, 9.0, 11.0))
+    seen.on_trade(trade(2, 100.0))
+    assert seen.doubts(quote(3, bid, ask)) is doubted

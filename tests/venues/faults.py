@@ -54,6 +54,7 @@ class FaultProxy:
         self._upstream, self._random, self._faults = upstream, Random(seed), faults
         self._within = [fault for fault in faults if fault not in AT_ONCE]
         self.port = 0
+        self.open: set[asyncio.StreamWriter] = set()
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator["FaultProxy"]:
@@ -66,6 +67,7 @@ class FaultProxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         fault = None if self.calm else self._random.choice(self._faults)
+        self.open.add(writer)
         try:
             with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 if fault in AT_ONCE:
@@ -73,6 +75,7 @@ class FaultProxy:
                 else:
                     await self._carry(fault, reader, writer)
         finally:
+            self.open.discard(writer)
             writer.transport.abort()
 
     async def _turn_away(
