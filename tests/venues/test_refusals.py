@@ -1,4 +1,4 @@
-"""What a connection meets before it is one: statuses, waits, certificates; and what stays behind."""
+"""What a connection meets before it is one: statuses, waits, certificates; what stays behind."""
 
 import os
 import ssl
