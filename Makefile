@@ -27,7 +27,7 @@ run: $(STAMP)  ## trade the demo strategy on the embedded paper venue for a minu
 	$(BIN)/tidegate demo
 
 test: $(STAMP)  ## run every test
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(STAMP)  ## check format and lint
 	$(BIN)/ruff format --check .
@@ -62,7 +62,7 @@ lowest:  ## run the tests on the oldest versions that pyproject.toml allows (nee
 	$(PYTHON) -m venv --clear build/lowest
 	build/lowest/bin/python -m pip install --quiet --requirement build/lowest.txt
 	build/lowest/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	build/lowest/bin/python -m pytest -n 2
+	build/lowest/bin/python -m pytest -n 2 --dist loadgroup
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -28,6 +28,7 @@ from runtime.trading.paper import PaperBroker
 from runtime.trading.portfolio import Portfolio
 from runtime.trading.risk import RiskGate, standard_checks
 from runtime.training.isolation.base import Isolation
+from runtime.training.isolation.cluster import Cluster
 from runtime.training.isolation.process import ProcessIsolation
 from runtime.training.isolation.thread import ThreadIsolation
 from runtime.training.isolation.workers import WorkerLimits
@@ -120,10 +121,15 @@ def build_run(
     trading = settings.trading
     timeslice = _timeslice(settings.engine)
     pace = Pace(timeslice, settings.engine.slow_callback_ms)
-    process = ProcessIsolation(
-        worker_limits(settings.training), warm=settings.training.isolation == "process"
-    )
-    ways: dict[str, Isolation] = {"thread": ThreadIsolation(), "process": process}
+    limits = worker_limits(settings.training)
+    isolation, ray = settings.training.isolation, Cluster(settings.training.ray_address)
+    process = ProcessIsolation(limits, warm=isolation == "process")
+    cluster = ProcessIsolation(limits, warm=isolation == "cluster", hire=ray.hire, let_go=ray.close)
+    ways: dict[str, Isolation] = {
+        "thread": ThreadIsolation(),
+        "process": process,
+        "cluster": cluster,
+    }
     quota = fresh_quota(settings.training) if deployment is None else deployment.quota
     training = _training(settings.training, ways, quota, clock, log, timeslice)
     models = _models(training, deployment, clock, log)
@@ -149,6 +155,7 @@ def build_run(
         train_when=settings.training.when,
     )
     process.attach(strategy, desk)
+    cluster.attach(strategy, desk)
     return LiveRun(
         engine=Engine(strategy, desk, pace),
         feed=feed,

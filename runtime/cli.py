@@ -105,7 +105,7 @@ def run(
         bool | None, typer.Option("--training/--no-training", help="start with training on or off")
     ] = None,
     isolation: Annotated[
-        str | None, typer.Option(help="how training jobs are run: thread or process")
+        str | None, typer.Option(help="how training jobs are run: thread, process or cluster")
     ] = None,
     name: Name = None,
     state_dir: StateDir = None,

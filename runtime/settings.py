@@ -71,7 +71,8 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     `isolation` says how jobs are run that don't say it themselves, `when` at what times: always, or
     while the markets of the strategy's symbols are closed. Of a worker process: `memory_mb` for it
     and what it starts (None is half of the machine's), `native_threads` of BLAS and OpenMP,
-    `result_mb` of what one job may hand back.
+    `result_mb` of what one job may hand back. `ray_address` is where isolation cluster finds its
+    Ray: "auto" is the one that runs on this machine, "local" starts one for the run.
     """
 
     enabled: bool = True
@@ -85,11 +86,12 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     workers: int = 1
     keep_versions: int = 5
     timeout_minutes: float | None = None
-    isolation: Literal["thread", "process"] = "thread"
+    isolation: Literal["thread", "process", "cluster"] = "thread"
     when: Literal["always", "closed"] = "always"
     memory_mb: int | None = None
     native_threads: int = 1
     result_mb: int = 1024
+    ray_address: str = "auto"
 
     def bucket(self) -> tuple[int, int, int]:
         """Return capacity (minutes), refill amount (minutes) and interval (ns)."""

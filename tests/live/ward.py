@@ -19,8 +19,8 @@ from runtime.trading.portfolio import Portfolio
 from runtime.trading.risk import RiskGate, standard_checks
 from runtime.training.control import JobControl, Line, TrainingControl
 from runtime.training.isolation.base import JobResult
-from runtime.training.isolation.process import ProcessIsolation
-from runtime.training.isolation.workers import WorkerLimits
+from runtime.training.isolation.process import Hire, ProcessIsolation
+from runtime.training.isolation.workers import Worker, WorkerLimits
 from runtime.training.slots import ModelSlot
 from tests.runtime.training.support import request
 from tests.stories.market import SPY, at, quote, trade
@@ -36,8 +36,13 @@ def no_statistics() -> Any:
 class Ward:
     """One strategy at a time, and the isolation that its jobs run in."""
 
-    def __init__(self, limits: WorkerLimits = LIMITS) -> None:
-        self.isolation = ProcessIsolation(limits, warm=True)
+    def __init__(
+        self,
+        limits: WorkerLimits = LIMITS,
+        hire: Hire = Worker,
+        let_go: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.isolation = ProcessIsolation(limits, warm=True, hire=hire, let_go=let_go)
 
     def admit(self, strategy: Strategy, **parameters: str) -> None:
         """Begin a strategy, with twenty ticks behind it."""

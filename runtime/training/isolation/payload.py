@@ -48,6 +48,31 @@ def pack(parts: Sequence[memoryview]) -> tuple[Payload, int | None]:
     return Payload(sizes), descriptor
 
 
+def segment_of(data: bytes) -> int:
+    """Return the descriptor of a segment with these bytes, for the way to another machine.
+
+    Raises:
+        OSError: there is no memory, or no descriptor left.
+    """
+    descriptor = _segment()
+    try:
+        _write(descriptor, memoryview(data), 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def contents(descriptor: int) -> bytes:
+    """Return all that a segment holds, and close it."""
+    try:
+        whole = bytearray(os.fstat(descriptor).st_size)
+        _fill(descriptor, memoryview(whole), 0)
+    finally:
+        os.close(descriptor)
+    return bytes(whole)
+
+
 def mapped(payload: Payload, descriptor: int | None) -> list[memoryview]:
     """Return the parts, writable, without a copy; takes the descriptor over.
 

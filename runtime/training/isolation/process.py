@@ -19,6 +19,7 @@ import anyio
 from runtime.errors import StrategyError
 from runtime.strategy import Context, Strategy
 from runtime.training.control import JobControl, Line
+from runtime.training.isolation.anyworker import AnyWorker
 from runtime.training.isolation.base import JobResult, failure
 from runtime.training.isolation.messages import Prepare, Run, SlotState
 from runtime.training.isolation.payload import pack
@@ -29,17 +30,20 @@ from runtime.training.isolation.workers import BROKEN, Worker, WorkerDied, Worke
 from runtime.training.jobs import JobId, JobRequest
 
 SLOW_COPY_SECONDS = 0.05
+Hire = Callable[[WorkerLimits], AnyWorker]
+"""Starts a worker, or raises OSError or WorkerDied."""
 
 
 class Pool:
     """Workers that wait, and those that are being started; any thread may call."""
 
-    def __init__(self, limits: WorkerLimits) -> None:
+    def __init__(self, limits: WorkerLimits, hire: Hire) -> None:
         self._limits = limits
+        self._hire = hire
         self._prepare: Prepare | None = None
         self._changed = threading.Condition()  # guards all that follows
-        self._idle: list[Worker] = []
-        self._starting: list[Worker] = []
+        self._idle: list[AnyWorker] = []
+        self._starting: list[AnyWorker] = []
         self._pending = 0  # starts in the background that are under way
         self._threads: list[threading.Thread] = []
         self._is_closed = False
@@ -60,7 +64,7 @@ class Pool:
             self._threads = [one for one in self._threads if one.is_alive()] + [thread]
             thread.start()
 
-    def take(self, session: Session, prepare: Prepare) -> Worker:
+    def take(self, session: Session, prepare: Prepare) -> AnyWorker:
         """Return a worker that is ready, started if need be.
 
         Raises:
@@ -84,7 +88,7 @@ class Pool:
             worker.bury()
         return self._start(prepare, session.use)
 
-    def give_back(self, worker: Worker) -> None:
+    def give_back(self, worker: AnyWorker) -> None:
         """Keep a worker for the next job."""
         with self._changed:
             if not self._is_closed:
@@ -124,9 +128,9 @@ class Pool:
         if worker is not None:
             self.give_back(worker)
 
-    def _start(self, prepare: Prepare, use: Callable[[Worker], None]) -> Worker:
+    def _start(self, prepare: Prepare, use: Callable[[AnyWorker], None]) -> AnyWorker:
         try:
-            worker = Worker(self._limits)
+            worker = self._hire(self._limits)
         except OSError as error:
             raise WorkerDied(f"no worker could be started: {error}") from error
         with self._changed:
@@ -154,12 +158,22 @@ class ProcessIsolation:
     Args:
         limits: what a worker may use.
         warm: have a worker ready from the start.
+        hire: starts a worker; on this machine unless it is told otherwise.
+        let_go: called after the last worker is buried.
     """
 
-    def __init__(self, limits: WorkerLimits, *, warm: bool) -> None:
+    def __init__(
+        self,
+        limits: WorkerLimits,
+        *,
+        warm: bool,
+        hire: Hire = Worker,
+        let_go: Callable[[], None] = lambda: None,
+    ) -> None:
         self._limits = limits
         self._is_warm = warm
-        self._pool = Pool(limits)
+        self._pool = Pool(limits, hire)
+        self._let_go = let_go
         self._of: tuple[Strategy, Context] | None = None
         self._sessions: dict[JobId, Session] = {}
         self._unportable: dict[str, tuple[object, str]] = {}
@@ -179,6 +193,7 @@ class ProcessIsolation:
         """Bury all workers."""
         if self._pool.is_used:
             await anyio.to_thread.run_sync(self._pool.close)
+            await anyio.to_thread.run_sync(self._let_go)
 
     async def run(self, request: JobRequest, control: JobControl) -> JobResult:
         """Run the method in a worker; being cancelled kills it."""

@@ -19,6 +19,7 @@ from runtime.strategy import Context, Strategy
 from runtime.training.control import CURRENT_JOB, JobControl, Line
 from runtime.training.formats import Encoded
 from runtime.training.isolation.allowed import check_allowed
+from runtime.training.isolation.anyworker import AnyWorker
 from runtime.training.isolation.base import JobResult, failure
 from runtime.training.isolation.channel import Received
 from runtime.training.isolation.documents import Unreadable, Unwritable, read, write
@@ -44,7 +45,7 @@ from runtime.training.isolation.transaction import (
     committing,
 )
 from runtime.training.isolation.words import Lost, Output, Swept
-from runtime.training.isolation.workers import BROKEN, Worker
+from runtime.training.isolation.workers import BROKEN
 from runtime.training.jobs import JobId
 from runtime.training.slots import Published
 
@@ -119,7 +120,7 @@ class Session:
         self._bundles = bundles
         self._control = control
         self._printed = Printed(control)
-        self._worker: Worker | None = None
+        self._worker: AnyWorker | None = None
         self._lock = threading.Lock()  # guards the flags and the worker together
         self._is_killed = self._is_held = self._is_asked = False
         self._wake, self._waker = socket.socketpair()
@@ -166,7 +167,7 @@ class Session:
 
     # ---- in its thread -----------------------------------------------------------------------
 
-    def use(self, worker: Worker) -> None:
+    def use(self, worker: AnyWorker) -> None:
         """Work with this worker from now on, in the state the job is meant to be in."""
         with self._lock:
             self._worker = worker
@@ -174,7 +175,7 @@ class Session:
                 if flag:
                     worker.tell(letter)
 
-    def perform(self, worker: Worker) -> tuple[JobResult, bool]:
+    def perform(self, worker: AnyWorker) -> tuple[JobResult, bool]:
         """Run the job; return what it came to, and whether the worker can be used again."""
         token = CURRENT_JOB.set(self._control)  # whose data is read
         try:
@@ -200,7 +201,7 @@ class Session:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _follow(self, worker: Worker) -> tuple[JobResult, bool]:
+    def _follow(self, worker: AnyWorker) -> tuple[JobResult, bool]:
         done: tuple[Done, int | None] | None = None
         is_clean = False
         try:
@@ -230,7 +231,7 @@ class Session:
             if done is not None and done[1] is not None:
                 os.close(done[1])
 
-    def _hear(self, worker: Worker, message: object) -> None:
+    def _hear(self, worker: AnyWorker, message: object) -> None:
         match message:
             case Progressed(fraction, text):
                 self._control.progress(fraction, text)
