@@ -198,12 +198,12 @@ def venue(
     Clients log in with TIDEGATE_VENUE_KEY and TIDEGATE_VENUE_SECRET, which are "paper" unless set.
 
     Examples:
-    tidegate venue
+    tidegate venue --port 8765 --rate 50
 
     tidegate venue --data data/equity/usa/tick/spy --speed max --clients 2
 
-    APCA_API_KEY_ID=paper APCA_API_SECRET_KEY=paper tidegate run my.py
-    --venue-url ws://127.0.0.1:8765 (with --clock venue where the venue plays a tape)
+    tidegate run my.py --venue-url ws://127.0.0.1:8765 (keys in APCA_API_KEY_ID and
+    APCA_API_SECRET_KEY; --clock venue where the venue plays a tape)
     """
     import anyio  # noqa: PLC0415  # start fast
 

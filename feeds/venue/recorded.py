@@ -65,8 +65,10 @@ class RecordedMarket:
 
 def _untold(first: Sequence[MarketEvent]) -> dict[Symbol, str]:
     """Name what a client of Alpaca's stream would not hear, by the first event of each file."""
-    told = {event.symbol for event in first if not _unspoken(event)}
-    return {event.symbol: _unspoken(event) for event in first if event.symbol not in told}
+    kinds: dict[Symbol, set[str]] = {}
+    for event in first:
+        kinds.setdefault(event.symbol, set()).add(_unspoken(event))
+    return {symbol: " and ".join(sorted(held)) for symbol, held in kinds.items() if "" not in held}
 
 
 def _unspoken(event: MarketEvent) -> str:

@@ -364,6 +364,14 @@ def test_every_message_has_the_fields_of_alpacas_own(kind: FeedKind) -> None:
     assert [(item["n"], item["vw"]) for item in items[2:]] == [(0, 5.5 / 3), (3, 1.5), (3, 1.5)]
 
 
+def test_the_star_also_hears_what_nobody_has_named() -> None:
+    """A recorded market has symbols that no client has asked for: their class is guessed."""
+    batch = Batch([*EVENTS, Trade(AAPL, TIME, 0, 200.5, 100.0, "5")], {})
+    for kind, symbols in ((FeedKind.CRYPTO, [BTC, ETH, BTC]), (FeedKind.IEX, [AAPL])):
+        frames = batch.frames(group(kind, trades="*"))
+        assert [item["S"] for item in decode(Codec.JSON, frames)] == symbols
+
+
 def test_the_star_is_everything_of_the_feeds_class() -> None:
     events = [*EVENTS, Trade(AAPL, TIME, 0, 200.5, 100.0, "5")]
     assert [i["S"] for i in heard(events, group(FeedKind.CRYPTO, trades="*"))] == [BTC, ETH, BTC]

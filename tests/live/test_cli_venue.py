@@ -227,3 +227,17 @@ def test_what_cannot_be_recorded_is_one_sentence(tmp_path: Path) -> None:
         ended = run(tmp_path, "record", *options)
         ended.assert_one_sentence(words)
         assert ended.code == 2
+
+
+def test_the_venue_command_names_what_alpacas_channels_lack(
+    tmp_path: Path, shared_data: Path
+) -> None:
+    data = shared_data / "lean/equity/usa/second/ibm"
+    with Running(tmp_path, "venue", "--port", "0", "--data", data) as serving:
+        assert serving.line().startswith("paper venue listens on ws://127.0.0.1:")
+        assert serving.line() == (
+            "IBM has bars of 1 s and quote bars only: clients of Alpaca's channels are refused it, "
+            "tidegate run --clock venue hears it"
+        )
+        serving.send(signal.SIGTERM)
+        assert serving.end().code == 0

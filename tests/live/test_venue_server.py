@@ -14,6 +14,7 @@ from feeds.base import Subscription
 from feeds.errors import ConfigError, VenueRefused
 from feeds.events import SECOND, AssetClass, Event, FeedState, Symbol, Trade
 from feeds.protocols.alpaca import Codec
+from feeds.venue.bars import MinuteBars
 from feeds.venue.protocol import ERRORS, Credentials, Limits
 from feeds.venue.server import END_OF_TAPE, Venue, serve
 from tests.live.venue_kit import (
@@ -98,6 +99,32 @@ async def test_a_slow_taker_loses_nothing_flat_out() -> None:
         async with serving(ListTape(tape), speed=None) as venue:
             await feed(venue.url).run(WANTED, deliver)
     assert len(listener.of(Trade)) == len(tape)
+
+
+async def test_a_patient_paced_tape_waits_as_well() -> None:
+    """At a speed that no taker can follow; one who is not waited for is cut."""
+    listener = Listener()
+
+    async def deliver(events: Sequence[Event]) -> None:
+        await anyio.lowlevel.checkpoint()
+        await listener.deliver(events)
+
+    tape = trades(50_000, interval=1000)
+    with anyio.fail_after(30):
+        async with serving(ListTape(tape), speed=1e9, patient=True) as venue:
+            await feed(venue.url).run(WANTED, deliver)
+            assert venue.statistics().cut == 0
+    assert without_received(listener.of(Trade)) == tape
+
+
+async def test_years_between_two_recordings_take_no_time_flat_out() -> None:
+    year = 365 * 86_400 * SECOND
+    tape = trades(4, interval=5 * year)
+    listener = Listener()
+    with anyio.fail_after(20):
+        async with serving(MinuteBars(ListTape(tape)), speed=None) as venue:
+            await feed(venue.url).run(WANTED, listener.deliver)
+    assert without_received(listener.of(Trade)) == tape
 
 
 async def test_the_clock_waits_for_the_whole_audience() -> None:
