@@ -194,15 +194,18 @@ class TrainingHandle:
     def __init__(self, request: JobRequest) -> None:
         self._job = Job(request)
         self._cancel: Callable[[], None] | None = None
+        self._pause: Callable[[bool], None] | None = None
         self.wants_cancel = False
         self.scheduled: ScheduledEvent | None = None
         """What queues the job at each of its times; None for one that was asked for at once."""
         self.readiness = Readiness() if request.slot is None else request.slot.readiness
         """Of the slot; of this request alone where there is none."""
 
-    def bind(self, job: Job, cancel: Callable[[], None]) -> None:
-        """Show `job` from now on, and cancel it by `cancel`."""
-        self._job, self._cancel = job, cancel
+    def bind(
+        self, job: Job, cancel: Callable[[], None], pause: Callable[[bool], None] | None = None
+    ) -> None:
+        """Show `job` from now on; cancel it by `cancel`, pause it by `pause(True)`."""
+        self._job, self._cancel, self._pause = job, cancel, pause
         if job.request.slot is None:
             job.watchers.append(self.readiness)
 
@@ -251,6 +254,23 @@ class TrainingHandle:
             self.scheduled.cancel()
         if self._cancel is not None:
             self._cancel()
+
+    def pause(self) -> None:
+        """Freeze the job; what it does not run is not billed. A job that waits is not held back.
+
+        Raises:
+            StrategyError: it does not run, or in a thread, which cannot be frozen.
+        """
+        if self._pause is None or self.state not in {JobState.RUNNING, JobState.PAUSED}:
+            raise StrategyError(
+                f"training {self.name!r} is {self.state}: only a job that runs can be paused", ""
+            )
+        self._pause(True)
+
+    def resume(self) -> None:
+        """Let a job go on that `pause` has frozen; while training is off it stays frozen."""
+        if self._pause is not None:
+            self._pause(False)
 
     def __repr__(self) -> str:
         return f"TrainingHandle({self.id}, {self.state})"

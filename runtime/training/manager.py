@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 
 import runtime.training.waiting  # noqa: F401  # puts in place how tasks wait for readiness
 from runtime.callbacks import Overtime
-from runtime.errors import ConfigError, QuotaExhausted
+from runtime.errors import ConfigError, QuotaExhausted, StrategyError
 from runtime.training.control import JobControl, TrainingControl
 from runtime.training.isolation.base import Isolation, JobResult, execute
 from runtime.training.jobs import Job, JobEvent, JobId, JobRequest, JobState, TrainingHandle
@@ -283,7 +283,7 @@ class TrainingManager:
         else:
             job = self._jobs[offer.request.id]
             self._report.tell(Kind.COALESCED, job, f"{request.id} is served by {offer.request.id}")
-        handle.bind(job, lambda: self._cancel(job))
+        handle.bind(job, lambda: self._cancel(job), lambda pause: self._pause(job, pause))
         job.tell_waiting(self._waits_for())
         if handle.wants_cancel:
             self._cancel(job)
@@ -445,6 +445,19 @@ class TrainingManager:
             self._notify()
         elif (run := self._runs.get(job.request.id)) is not None:
             run.stop(JobEvent.CANCEL, "cancelled")
+
+    def _pause(self, job: Job, pause: bool) -> None:
+        run = self._runs.get(job.request.id)
+        if run is None:
+            return
+        if not pause:
+            run.resume()
+        elif not run.pause():
+            raise StrategyError(
+                f"training {job.request.name!r} runs in a {job.request.isolation}, which cannot be "
+                'paused: give it isolation="process"',
+                "",
+            )
 
     def _drop_queued(self) -> None:
         for request in self._queue.queued:

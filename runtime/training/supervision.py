@@ -94,6 +94,7 @@ class JobRun:
         self._billing = threading.Lock()  # a job that runs inline is billed by another thread
         self._verdict: Verdict | None = None
         self._held_because = ""
+        self._is_held = self._is_paused = False  # by training as a whole; by the job's author
         self._give_up_at: int | None = None
         self._untold = 0  # minutes that were taken and not told yet
         self._nap: anyio.CancelScope | None = None  # while the watch sleeps
@@ -152,22 +153,44 @@ class JobRun:
         """Training has to wait: freeze the job, or ask it to stop and else let it run out."""
         if self._verdict is not None:
             return
-        self._held_because = why
-        if self.isolation.pause(self.job.request.id):
-            self._meter.pause(self._clock.now())
-            self.job.advance(JobEvent.PAUSE)
-            self._tell(self, TrainingUpdateKind.PAUSED, why)
-            self._look_again()
-        else:
+        self._held_because, self._is_held = why, True
+        if not self._freeze(why):
             self.control.ask_to_stop()
             self._tell(self, TrainingUpdateKind.STOPPING, why)
 
     def carry_on(self) -> None:
         """Training may go on: thaw the job, or take the asking back."""
+        self._is_held = False
         if self._verdict is None:
-            self._thaw()
+            self._thaw_unless_kept()
             self.control.take_back()
             self._look_again()
+
+    def pause(self) -> bool:
+        """Freeze the job until `resume`, as its author asked; False where its isolation cannot."""
+        self._is_paused = self._verdict is None and self._freeze("as asked")
+        return self._is_paused or self._verdict is not None
+
+    def resume(self) -> None:
+        """Take the pause of its author back."""
+        self._is_paused = False
+        self._thaw_unless_kept()
+        self._look_again()
+
+    def _freeze(self, why: str) -> bool:
+        if self.job.state is JobState.PAUSED:
+            return True
+        if not self.isolation.pause(self.job.request.id):
+            return False
+        self._meter.pause(self._clock.now())
+        self.job.advance(JobEvent.PAUSE)
+        self._tell(self, TrainingUpdateKind.PAUSED, why)
+        self._look_again()
+        return True
+
+    def _thaw_unless_kept(self) -> None:
+        if not (self._is_held or self._is_paused):
+            self._thaw()
 
     def _thaw(self) -> None:
         if self.job.state is JobState.PAUSED:

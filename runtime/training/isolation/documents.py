@@ -50,8 +50,9 @@ class Unreadable(Unwritable):
 
 
 class Written(NamedTuple):
-    """Documents: one stream of bytes, and the buffers kept out of it, in order."""
+    """So many documents: one stream of bytes, and the buffers kept out of it, in order."""
 
+    documents: int
     stream: memoryview
     buffers: list[memoryview]
 
@@ -124,7 +125,7 @@ def write(items: Sequence[tuple[str, object]], refer: Refer, limit: int | None =
         before, total = total, stream.tell() + out_of_band
         if limit is not None and total > limit:
             raise Unwritable(name, f"it has {total - before} bytes, all together may have {limit}")
-    return Written(stream.getbuffer(), buffers)
+    return Written(len(items), stream.getbuffer(), buffers)
 
 
 def read(

@@ -5,6 +5,7 @@ The interpreter switches threads often, so the event loop gets its turn soon, an
 place for all threads. A library that a job is the first to load is limited from the next job on.
 """
 
+import gc
 import sys
 import threading
 from collections.abc import Iterator
@@ -26,7 +27,8 @@ class Footprint:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._threads = self._brisk = 0
+        self._threads = self._brisk = self._taking = 0
+        self._collects = True
         self._interval = 0.0
         self._native: dict[str, int] = {}  # library file -> its threads before the first limit
 
@@ -45,6 +47,26 @@ class Footprint:
                 self._brisk -= 1
                 if self._brisk == 0:
                     sys.setswitchinterval(self._interval)
+
+    @contextmanager
+    def taking_in(self) -> Iterator[None]:
+        """Have objects made in large numbers while the body runs: briskly, and not collected.
+
+        The collector would look at all of them again and again, with every other thread standing.
+        """
+        with self.brisk():
+            with self._lock:
+                self._taking += 1
+                if self._taking == 1:
+                    self._collects = gc.isenabled()
+                    gc.disable()
+            try:
+                yield
+            finally:
+                with self._lock:
+                    self._taking -= 1
+                    if self._taking == 0 and self._collects:
+                        gc.enable()
 
     @contextmanager
     def light(self) -> Iterator[None]:

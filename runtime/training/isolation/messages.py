@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+LARGE_STREAM = 1 << 20
+"""Bytes of pickled objects, without buffers, from which taking them in needs care."""
 Plain = str | int | float | bool | None
 
 
@@ -143,9 +145,11 @@ class Question(msgspec.Struct, frozen=True, tag=True):
 class Done(msgspec.Struct, frozen=True, tag=True):
     """What the job came to.
 
-    The payload holds the value, then the attributes that were assigned; `removed` were deleted.
-    Last comes the value as it can be stored, None where it can't because it is `unstorable`.
-    `noticed` says that the job saw that it should stop; `reusable` that it left nothing behind.
+        The payload holds the value, then the attributes that were assigned; `removed` were deleted.
+        Last comes the value as it can be stored, None where it can't because it is `unstorable`.
+    `noticed` says that the job saw that it should stop; `reusable` that it left nothing behind. Of
+    a large result, `objects` is how many the garbage collector would look at, and `has_cycles` that
+    they don't go away by counting references alone.
     """
 
     error: str = ""
@@ -158,6 +162,8 @@ class Done(msgspec.Struct, frozen=True, tag=True):
     metrics: Mapping[str, float] = {}
     noticed: bool = False
     reusable: bool = True
+    objects: int = 0
+    has_cycles: bool = False
 
 
 ToWorker = Prepare | Run | Ask | Answer

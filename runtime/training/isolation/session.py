@@ -4,6 +4,7 @@ The event loop only ever sets flags and reads the result, which is made here, of
 """
 
 import contextlib
+import gc
 import os
 import socket
 import threading
@@ -49,6 +50,9 @@ from runtime.training.isolation.workers import BROKEN
 from runtime.training.jobs import JobId
 from runtime.training.slots import Published
 
+FREEZE_OBJECTS = 10_000
+MANY_OBJECTS = 100_000
+"""So many containers in a result are worth a warning."""
 LINE_BYTES = 2000
 """A printed line is cut after so many bytes."""
 
@@ -299,19 +303,29 @@ class Session:
         limit = self._worker.limits.result_bytes if self._worker is not None else 0
         # Twice: what serves, and the same as it is stored.
         opened = Opened(payload, descriptor, 2 * limit + (1 << 20))
-        with FOOTPRINT.brisk():
-            return read(
+        freezes = done.objects > FREEZE_OBJECTS and not done.has_cycles
+        if freezes:
+            gc.collect()  # what is garbage already must not be kept with what is frozen
+        if done.objects > MANY_OBJECTS:
+            text = "the result is made of very many objects: taking it in and letting go of it hold"
+            size = {"objects": done.objects}
+            self._control.pass_on(Line("warning", f"{text} up the loop; arrays do not", size))
+        with FOOTPRINT.taking_in():
+            found = read(
                 [VALUE, *done.attributes, STORED],
                 opened.stream(),
                 opened.buffers(),
                 self._references.resolve,
                 check_allowed,
             )
+            if freezes:
+                gc.freeze()  # the collector never needs to look at them; counting frees them
+        return found
 
 
 def _encoded(stored: object) -> Encoded | None:
     """Take what is to be stored; what is no such thing is not."""
-    if not isinstance(stored, bytes):
+    if not isinstance(stored, bytes | memoryview):
         return None
     try:
         return msgspec.msgpack.decode(stored, type=Encoded)

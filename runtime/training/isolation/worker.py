@@ -7,12 +7,14 @@ sends what a chatty job has let wait.
 
 import contextlib
 import faulthandler
+import gc
 import importlib
 import io
 import itertools
 import os
 import pickle
 import queue
+import resource
 import socket
 import sys
 import threading
@@ -33,8 +35,16 @@ from runtime.strategy import Context, Strategy
 from runtime.training.control import JobControl, TrainingControl
 from runtime.training.isolation.base import JobResult, execute, failure
 from runtime.training.isolation.channel import Channel
-from runtime.training.isolation.documents import Reference, Unreadable, Unwritable, read, write
+from runtime.training.isolation.documents import (
+    Reference,
+    Unreadable,
+    Unwritable,
+    Written,
+    read,
+    write,
+)
 from runtime.training.isolation.messages import (
+    LARGE_STREAM,
     Answer,
     Ask,
     Done,
@@ -198,7 +208,7 @@ class Workshop:
             done,
             metrics=control.metrics,
             noticed=control.has_noticed,
-            reusable=threading.active_count() <= OWN_THREADS,
+            reusable=threading.active_count() <= OWN_THREADS and _is_slim(),
         )
         self._line.send(done, segment)
 
@@ -228,10 +238,11 @@ class Workshop:
         assigned = change.assigned if result.accepted else {}
         stored, unstorable = self._stored(result)
         written = write(
-            [(VALUE, value), *assigned.items(), (STORED, stored)],
+            [(VALUE, value), *assigned.items(), (STORED, stored and pickle.PickleBuffer(stored))],
             bench.refer,
             self._prepare.result_bytes + len(stored or b""),
         )
+        objects, has_cycles = self._weigh(written, bench)
         payload, segment = pack(written.parts)
         removed = change.removed if result.accepted else ()
         return (
@@ -241,6 +252,8 @@ class Workshop:
                 removed=removed,
                 accepted=result.accepted,
                 unstorable=unstorable,
+                objects=objects,
+                has_cycles=has_cycles,
             ),
             segment,
         )
@@ -253,6 +266,24 @@ class Workshop:
         if len(stored) > self._prepare.result_bytes:
             return None, f"it has {len(stored) >> 20} MB, more than training.result_mb"
         return stored, ""
+
+    def _weigh(self, written: Written, bench: "Bench") -> tuple[int, bool]:
+        """Make a large result again: count its containers, see whether they go by themselves."""
+        if len(written.stream) < LARGE_STREAM:
+            return 0, False
+        gc.collect()
+        gc.disable()
+        before = len(gc.get_objects())
+        names = [str(place) for place in range(written.documents)]
+        try:
+            found = read(names, io.BytesIO(written.stream), written.buffers, bench.resolve)
+            objects = len(gc.get_objects()) - before
+            del found
+            return objects, gc.collect() > 0
+        except (MemoryError, Unreadable):
+            return 0, False  # whoever reads it will say so
+        finally:
+            gc.enable()
 
     def _columns(self, about: str, name: str, count: int) -> list[memoryview]:
         return mapped(*self._line.ask(about, name, count))
@@ -304,6 +335,16 @@ class Bench:
         stream, *buffers = mapped(*self._line.ask("model", str(place)))
         found = read(["the model"], io.BytesIO(stream), buffers, self.resolve)
         return cast("Published", found["the model"])
+
+
+def _is_slim() -> bool:
+    """Whether this process has kept less than half of the memory it may have."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:  # another system
+        return True
+    return limit == resource.RLIM_INFINITY or pages * resource.getpagesize() < limit // 2
 
 
 def find_class(prepare: Prepare) -> type[Strategy]:

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from feeds.events import MINUTE, SECOND
-from runtime.errors import ConfigError, QuotaExhausted
+from runtime.errors import ConfigError, QuotaExhausted, StrategyError
 from runtime.training.control import JobControl
 from runtime.training.isolation.base import JobResult
 from runtime.training.isolation.thread import ThreadIsolation
@@ -608,6 +608,51 @@ async def test_a_thread_job_that_notices_the_open_has_stopped_early() -> None:
         bench.manager.hold(True)
         await bench.manager.idle()
     assert handle.last_error == "stopped early: the market has opened"
+
+
+async def test_a_job_is_paused_by_its_handle_and_resumed_when_nobody_holds_it_any_more() -> None:
+    freezer = Freezer()
+    bench = Bench(isolations={"process": freezer})
+    async with bench.running():
+        handle = bench.manager.submit(request(nothing, isolation="process"))
+        await bench.pass_time(90 * SECOND)
+        handle.pause()
+        handle.pause()
+        assert handle.state is JobState.PAUSED
+        bench.manager.switch(False, "test")
+        handle.resume()
+        assert handle.state is JobState.PAUSED, "training is off"
+        bench.manager.switch(True, "test")
+        states = [handle.state]
+        bench.manager.switch(False, "test")
+        handle.pause()
+        bench.manager.switch(True, "test")
+        states.append(handle.state)
+        await bench.pass_time(60 * MINUTE)
+        handle.resume()
+        states.append(handle.state)
+        freezer.done.set()
+        await bench.manager.idle()
+    assert states == [JobState.RUNNING, JobState.PAUSED, JobState.RUNNING]
+    assert freezer.frozen == [True, False, True, False]
+    assert handle.spent_minutes == 1
+
+
+async def test_what_cannot_be_paused_says_so() -> None:
+    bench, gate = Bench(), Gate()
+    async with bench.running():
+        handle = bench.manager.submit(request(gate.train, name="fit"))
+        waiting = bench.manager.submit(request(nothing, name="next"))
+        await bench.begun(gate)
+        with pytest.raises(StrategyError, match="'fit' runs in a thread, which cannot be paused"):
+            handle.pause()
+        with pytest.raises(StrategyError, match="'next' is queued: only a job that runs"):
+            waiting.pause()
+        handle.resume()
+        gate.release.set()
+        await bench.manager.idle()
+        with pytest.raises(StrategyError, match="'fit' is succeeded"):
+            handle.pause()
 
 
 async def test_a_result_that_was_on_its_way_to_a_frozen_job_counts() -> None:
