@@ -246,7 +246,8 @@ def _tensors(what: object, kind: str) -> Part | None:
     except ImportError:
         raise Unstorable("torch needs safetensors: install tidegate[models]") from None
     mode = "train" if getattr(what, "training", False) else "eval"
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # Copies: two names of one tensor, as of tied weights, are not taken.
+    whole = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     return Part(Format.SAFETENSORS, save(whole, {"mode": mode}), kind, _versions("torch"))
 
 
@@ -276,7 +277,6 @@ def load_booster(data: bytes) -> Any:
 
 
 def _load_tensors(part: Part, build: Build | None) -> Any:
-    from safetensors import safe_open  # noqa: F401, PLC0415  # the error names what is missing
     from safetensors.torch import load  # noqa: PLC0415
 
     tensors = load(part.data)
