@@ -433,10 +433,7 @@ def _run(
 ) -> None:
     """Load, run, and leave with the exit code."""
     # Here and not above, so that --help and --version answer at once.
-    import anyio  # noqa: PLC0415
-
-    from runtime.assembly import run_strategy  # noqa: PLC0415
-    from runtime.control.logs import open_log  # noqa: PLC0415
+    from runtime.control.state import check_free, deployment_name  # noqa: PLC0415
     from runtime.feed_options import check_feed_options  # noqa: PLC0415
     from runtime.loading import load_strategy  # noqa: PLC0415
     from runtime.settings import load_settings  # noqa: PLC0415
@@ -447,6 +444,14 @@ def _run(
     loaded = load_strategy(strategy)
     if _stopped.is_set():
         raise Stopped(0)  # the file has swallowed it
+    if settings.persists:
+        check_free(Path(settings.state_dir), deployment_name(settings.name, type(loaded).__name__))
+    # Last, so that what can't begin is told at once.
+    import anyio  # noqa: PLC0415
+
+    from runtime.assembly import run_strategy  # noqa: PLC0415
+    from runtime.control.logs import open_log  # noqa: PLC0415
+
     credentials = _credentials()
     with open_log(settings.log) as (log, writer):
 

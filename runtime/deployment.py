@@ -22,7 +22,6 @@ from runtime.control.state import StateFolder, deployment_name
 from runtime.disk import DiskThread
 from runtime.errors import ConfigError
 from runtime.settings import Settings, TrainingSettings
-from runtime.sources import follows_venue
 from runtime.training.bucket import BucketState, LeakyBucket
 from runtime.training.finished import load_finished
 from runtime.training.formats import warm
@@ -69,7 +68,7 @@ async def open_deployment(
     """
     name = deployment_name(settings.name, strategy)
     path = Path(settings.state_dir) / name
-    if not persists(settings):
+    if not settings.persists:
         deployed = await anyio.to_thread.run_sync(_finished, settings.models, path)
         yield Deployment(path, fresh_quota(settings.training), deployed)
         return
@@ -81,14 +80,6 @@ async def open_deployment(
         await ledger.close()
     finally:
         folder.close()
-
-
-def persists(settings: Settings) -> bool:
-    """Whether quota and models outlive a run: as asked, or where its data is of the moment."""
-    if settings.persist is not None:
-        return settings.persist
-    feed = settings.feed
-    return feed.kind not in {"replay", "synthetic"} and not follows_venue(feed)
 
 
 def fresh_quota(settings: TrainingSettings) -> TrainingQuota:

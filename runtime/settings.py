@@ -62,6 +62,13 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     minutes: float = 60.0
     table: TableMapping = TableMapping()
 
+    @property
+    def follows_venue(self) -> bool:
+        """Whether the venue's times are the run's: as asked, or where its own plays a tape."""
+        if self.clock == "auto":
+            return self.url is None and (bool(self.data) or self.speed != 1.0)
+        return self.clock == "venue"
+
 
 class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The quota and the jobs; minutes are minutes of the wall clock.
@@ -159,6 +166,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     trading: TradingSettings = TradingSettings()
     engine: EngineSettings = EngineSettings()
     log: LogSettings = LogSettings()
+
+    @property
+    def persists(self) -> bool:
+        """Whether quota and models outlive a run: as asked, or where its data is of the moment."""
+        if self.persist is not None:
+            return self.persist
+        return self.feed.kind not in {"replay", "synthetic"} and not self.feed.follows_venue
 
 
 def load_settings(path: Path | None, overrides: Mapping[str, Any]) -> tuple[Settings, list[str]]:

@@ -80,13 +80,6 @@ async def open_feed(
         yield _at_venue(wanted, log, venue, credentials)
 
 
-def follows_venue(wanted: FeedSettings) -> bool:
-    """Whether the venue's times are the run's: as asked, or where the embedded one plays a tape."""
-    if wanted.clock == "auto":
-        return wanted.url is None and (bool(wanted.data) or wanted.speed != 1.0)
-    return wanted.clock == "venue"
-
-
 def _at_venue(
     wanted: FeedSettings,
     log: FilteringBoundLogger,
@@ -99,7 +92,7 @@ def _at_venue(
     if venue is not None:
         url, start = venue.url, system.now() if venue.start is None else venue.start
         keys = Credentials(venue.key, venue.secret)
-    tape = follows_venue(wanted)
+    tape = wanted.follows_venue
     feed = AlpacaFeed(
         url,
         keys.key,
@@ -144,7 +137,7 @@ def _venue_options(wanted: FeedSettings) -> VenueOptions:
         data=wanted.data,
         table=msgspec.to_builtins(wanted.table),
         speed=wanted.speed or None,
-        patient=follows_venue(wanted),
+        patient=wanted.follows_venue,
     )
 
 

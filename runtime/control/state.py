@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -46,6 +47,17 @@ def deployments(root: Path) -> list[Path]:
     except OSError as error:
         raise ConfigError(f"the state folder {root} cannot be read: {error.strerror}") from None
     return sorted(found)
+
+
+def check_free(root: Path, name: str) -> None:
+    """Find out early whether another run has a folder; the lock itself is taken by `StateFolder`.
+
+    Raises:
+        AlreadyRunning: another process uses it.
+    """
+    if (root / name / LOCK).exists():
+        with suppress(OSError):  # what cannot be used is told when it is to be used
+            os.close(_lock(root / name))
 
 
 class StateFolder:

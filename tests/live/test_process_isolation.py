@@ -95,7 +95,8 @@ async def test_a_job_reads_the_run_as_it_was_and_the_past_as_it_asks(
 
 async def test_the_time_of_what_was_read_is_known(ward: Ward, patient: Patient) -> None:
     assert (await ward.run(patient.look)).data_until == ward.desk.now_ns
-    assert (await ward.run(patient.nothing)).data_until is None
+    nothing = await ward.run(patient.nothing)
+    assert nothing.data_until == ward.desk.now_ns, "what it was given is of the start"
 
 
 async def test_a_job_starts_from_the_model_that_serves(ward: Ward, patient: Patient) -> None:

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from runtime.control.state import LOCK, StateFolder, deployment_name, deployments
+from runtime.control.state import (
+    LOCK,
+    StateFolder,
+    check_free,
+    deployment_name,
+    deployments,
+)
 from runtime.errors import AlreadyRunning, ConfigError
 
 HOLD = """
@@ -108,3 +114,14 @@ def test_a_deployment_has_the_name_of_its_strategy_unless_it_is_given_one() -> N
     assert deployment_name(None, "EmaCross") == "EmaCross"
     assert deployment_name(None, "Ähre") == "_hre"
     assert deployment_name("spy-2.fast", "EmaCross") == "spy-2.fast"
+
+
+def test_whether_a_folder_is_free_is_known_without_taking_it(tmp_path: Path) -> None:
+    check_free(tmp_path, "mine")
+    assert not list(tmp_path.iterdir())
+    folder = StateFolder.open(tmp_path, "mine")
+    with pytest.raises(AlreadyRunning):
+        check_free(tmp_path, "mine")
+    folder.close()
+    check_free(tmp_path, "mine")
+    StateFolder.open(tmp_path, "mine").close()

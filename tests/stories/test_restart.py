@@ -17,7 +17,7 @@ from runtime import ModelSlot, ReadinessCause, Resolution, Slice, Strategy, Trai
 from runtime.assembly import build_run
 from runtime.clock import VirtualClock
 from runtime.control.requests import ask
-from runtime.deployment import look_after, open_deployment, persists
+from runtime.deployment import look_after, open_deployment
 from runtime.errors import ConfigError, RunFailed
 from runtime.live import LiveRun, Outcome
 from runtime.settings import Settings, load_settings
@@ -196,9 +196,9 @@ async def test_a_tape_keeps_and_restores_nothing_unless_asked(home: Home) -> Non
     await home.run(fresh, persist=False)
     assert fresh.seen[0] == (False, 0)
     synthetic = load_settings(None, {"feed": {"kind": "synthetic"}})[0]
-    assert not persists(synthetic)
-    assert persists(load_settings(None, {})[0])
-    assert not persists(load_settings(None, {"feed": {"data": ["tape"]}})[0])
+    assert not synthetic.persists
+    assert load_settings(None, {})[0].persists
+    assert not load_settings(None, {"feed": {"data": ["tape"]}})[0].persists
 
 
 async def test_a_rollback_by_the_strategy_is_there_after_a_restart(home: Home) -> None:

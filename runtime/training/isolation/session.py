@@ -293,7 +293,11 @@ class Session:
             value,
             done.accepted,
             metrics=done.metrics,
-            data_until=self._control.data_until,
+            data_until=(
+                self._run.surroundings.now  # what it was given, if it has asked for no more
+                if self._control.data_until is None
+                else self._control.data_until
+            ),
             commit=committing(self._strategy, change),
             encoded=_encoded(stored),
             unstorable=done.unstorable,
