@@ -11,6 +11,7 @@ from typing import Protocol
 
 from runtime.errors import StrategyError, TidegateError
 
+TEXT_CHARS = 500
 CALLBACKS = (
     "initialize",
     "on_data",
@@ -133,14 +134,18 @@ def describe(error: BaseException, file: str = "") -> str:
     The line is the innermost one of `file`, where the error passed through it: a mistake shows in
     the author's line, not in the library that noticed it. Of a group, the first error is told.
     """
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    first = error
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
     try:
-        text = " ".join(str(error).split())
+        text = " ".join(str(first).split())
     except Exception:  # noqa: BLE001  # an author's exception may be unable to say what it is
         text = ""
-    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return what + place(error, file)
+    if len(text) > TEXT_CHARS:
+        text = f"{text[:TEXT_CHARS]}..."
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    what = f"{type(first).__name__}: {text}" if text else type(first).__name__
+    return what + (place(first, file) or place(error, file))
 
 
 def place(error: BaseException, file: str) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 
 import typer
 
+from runtime.control.leaving import leave, see_out
 from runtime.control.signals import hold_back
 from runtime.errors import (
     AlreadyRunning,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from runtime.control.models import ModelRow
     from runtime.sources import Credentials
 
-FLUSH_SECONDS = 1.0
 STATE_DIR = ".tidegate"
 _stopped = threading.Event()
 
@@ -412,7 +412,7 @@ def main() -> NoReturn:
         rest = error.split(SystemExit)[1] if isinstance(error, BaseExceptionGroup) else error
         # Else a stop came while the last tasks were ending.
         code = 0 if rest is None else _fail(InternalError(f"tidegate broke: {_said(rest)}"))
-    _leave(code if isinstance(code, int) else 0)
+    leave(code if isinstance(code, int) else 0)
 
 
 def _fail(error: TidegateError) -> int:
@@ -451,39 +451,39 @@ def _run(
 
     from runtime.assembly import run_strategy  # noqa: PLC0415
     from runtime.control.logs import open_log  # noqa: PLC0415
+    from runtime.control.strays import hear_strays  # noqa: PLC0415
 
-    credentials = _credentials()
     with open_log(settings.log) as (log, writer):
 
-        def leave(sentence: str) -> None:
+        def left(sentence: str) -> None:
             writer.close()
-            _leave(1, at_once=True, words=f"tidegate: {sentence}\n")
+            leave(1, at_once=True, words=f"tidegate: {sentence}\n")
 
         if ignored:
             log.info("LEAN settings without a meaning here", keys=", ".join(ignored))
-        try:
-            outcome = anyio.run(
-                lambda: run_strategy(
-                    loaded,
-                    settings,
-                    log,
-                    duration=duration,
-                    credentials=credentials,
-                    leave=leave,
-                )
+
+        async def to_its_end() -> int:
+            hear_strays(log, writer)
+            outcome = await run_strategy(
+                loaded, settings, log, duration=duration, credentials=_credentials(), leave=left
             )
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)  # it has ended, and goes on to say how
+            log.info("summary", **outcome.figures())
+            code = 0 if outcome.failure is None else _fail(outcome.failure)
+            if outcome.left_running:  # a thread that ignores its stop would hold up the interpreter
+                with suppress(OSError):
+                    sys.stderr.write(f"tidegate: left without {', '.join(outcome.left_running)}\n")
+                writer.close()
+                leave(code, at_once=True)
+            see_out(code)
+            return code
+
+        try:
+            code = anyio.run(to_its_end)
         except Exception:
             log.debug("failed", traceback=traceback.format_exc())
             raise
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)  # it has ended, and goes on to say how
-        log.info("summary", **outcome.figures())
-    code = 0 if outcome.failure is None else _fail(outcome.failure)
-    if outcome.left_running:
-        with suppress(OSError):
-            sys.stderr.write(f"tidegate: left without {', '.join(outcome.left_running)}\n")
-        # A thread that ignores its stop would keep the interpreter from leaving.
-        _leave(code, at_once=True)
     raise typer.Exit(code)
 
 
@@ -504,27 +504,6 @@ def _said(error: BaseException) -> str:
 def _nowhere() -> TextIO:
     """Stand in for a stream that was closed before we began, which Python leaves as None."""
     return Path(os.devnull).open("w", encoding="utf-8")
-
-
-def _leave(code: int, *, at_once: bool = False, words: str = "") -> NoReturn:
-    """Leave with this code, even where what is left to say can't be said any more.
-
-    The interpreter's own last flush would fail on a full disk, and never end on a pipe that nobody
-    reads; neither is a failure of the run.
-    """
-    said = threading.Event()
-
-    def flush() -> None:
-        with suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.write(words)
-            sys.stderr.flush()
-            said.set()
-
-    threading.Thread(target=flush, name="last-words", daemon=True).start()
-    if not said.wait(FLUSH_SECONDS) or at_once:
-        os._exit(code)
-    sys.exit(code)
 
 
 def _credentials() -> "Credentials | None":

@@ -398,7 +398,7 @@ class Desk:
     def quit(self, reason: str) -> None:
         """End the run in order."""
         self.has_quit = True
-        self.commands.append(Stop(reason))
+        self.commands.append(Stop(str(reason)))
 
     # ---- inside ------------------------------------------------------------------------------
 

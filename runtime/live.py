@@ -5,6 +5,7 @@ becomes one slice. Where a tape is replayed, time follows the data; flat out, th
 for training, so the same tape gives the same run.
 """
 
+import math
 import signal
 import time
 import traceback
@@ -270,6 +271,10 @@ class LiveRun:
             await task()
         except Exception as error:  # noqa: BLE001  # whatever it is, the run ends in order
             self._fail(error)
+        except anyio.get_cancelled_exc_class():
+            if anyio.current_effective_deadline() == -math.inf:
+                raise  # by the end of the run
+            self._fail(StrategyError("the strategy cancelled a task that is not its own", ""))
 
     def _fail(self, error: Exception) -> None:
         """Ask for the end because of an error, of a strategy, of the venue or of our own."""

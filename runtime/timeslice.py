@@ -92,7 +92,8 @@ class Timeslice:
             self._since_stop_ns += passed_ns
         if self._stops > 1:
             self._since_second_ns += passed_ns
-            if self._since_second_ns >= AT_ONCE_NS:
+            patience = AT_ONCE_NS if self.name is not None else 4 * AT_ONCE_NS
+            if self._since_second_ns >= patience:
                 return Verdict.LEAVE
         if self._is_over():
             if self.name is None or self.interrupts == INTERRUPTS:
@@ -117,6 +118,7 @@ class Timeslice:
         )
 
     def _is_over(self) -> bool:
-        if self._stops and self._since_stop_ns > self._stop_grace_ns:
+        # Outside of callbacks the loop is our own: slow for want of processor time, and not stuck.
+        if self.name is not None and self._since_stop_ns > self._stop_grace_ns:
             return True
         return self.stuck_ns > self._limit_ns + self._granted_ns

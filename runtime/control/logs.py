@@ -61,6 +61,7 @@ class LineWriter:
         self, write: list[Callable[[str], None]], at_end: Callable[[], None] | None = None
     ) -> None:
         self.dropped = 0
+        self.is_closed = False
         self._at_end = at_end
         self._told = 0
         self._write = write
@@ -88,6 +89,7 @@ class LineWriter:
 
     def close(self) -> bool:
         """Write what is queued, for at most two seconds; whether all of it is written."""
+        self.is_closed = True
         self._lines.put(None)
         self._thread.join(DRAIN_SECONDS)
         return not self._thread.is_alive()

@@ -198,6 +198,61 @@ def test_health_tells_whether_a_run_is_alive(tmp_path: Path) -> None:
     assert ended.code == 1
 
 
+# ---- what an author leaves behind ------------------------------------------------------------
+
+THREAD = """
+def on_end_of_algorithm(self):
+    threading.Thread(target=threading.Event().wait, name='mine').start()
+"""
+TASK = """
+def on_end_of_algorithm(self):
+    import asyncio
+    async def deaf():
+        while True:
+            try:
+                await asyncio.sleep(1000)
+            except asyncio.CancelledError:
+                pass
+    self.task = asyncio.ensure_future(deaf())
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [(THREAD, "left without thread mine"), (TASK, "left without a task or an exit handler")],
+)
+def test_what_an_author_leaves_running_does_not_hold_up_the_end(
+    tmp_path: Path, body: str, words: str
+) -> None:
+    ended = run(tmp_path, "run", strategy(tmp_path, body), *QUICK)
+    ended.assert_one_sentence(words)
+    assert ended.code == 0
+    assert ended.summary["reason"] == "the data has ended"
+
+
+def test_what_fails_in_the_background_is_a_line_in_the_log(tmp_path: Path) -> None:
+    body = """
+def initialize(self):
+    import asyncio
+    self.add_security('SPY', Resolution.TICK)
+    thread = threading.Thread(target=lambda: 1 / 0, name='mine')
+    thread.start()
+    thread.join()
+    async def fail():
+        raise KeyError('in a task')
+    asyncio.ensure_future(fail())
+    class Odd:
+        def __del__(self):
+            raise LookupError('in a finalizer')
+    Odd()
+"""
+    ended = run(tmp_path, "run", strategy(tmp_path, body), *QUICK)
+    assert (ended.code, ended.stderr) == (0, "")
+    told = {line["error"].partition(":")[0]: line for line in ended.of("failed in the background")}
+    assert set(told) == {"ZeroDivisionError", "KeyError", "LookupError"}
+    assert told["ZeroDivisionError"]["where"] == "thread mine"
+
+
 # ---- streams that nobody reads, or that are not there ----------------------------------------
 
 

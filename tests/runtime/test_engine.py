@@ -217,6 +217,11 @@ def test_what_was_raised_is_described_in_one_line() -> None:
     assert describe(raised(text="")) == f"ValueError {place}"
     assert describe(raised(text="a\n  b")) == f"ValueError: a b {place}"
     assert describe(ValueError("never raised")) == "ValueError: never raised"
+    assert describe(ValueError("a\x1b[31m\0")) == r"ValueError: a\x1b[31m\x00"
+    assert len(describe(ValueError("x" * 10**6))) < 1000
+    assert describe(ExceptionGroup("many", [ExceptionGroup("", [KeyError("a")])])) == (
+        "KeyError: 'a'"
+    )
 
 
 def test_a_start_that_fails_says_where() -> None:

@@ -99,6 +99,16 @@ def test_a_loop_that_turns_is_left_to_stop_by_itself() -> None:
         assert target.look(LOOK) is None
 
 
+def test_asked_to_stop_a_loop_that_is_slow_outside_of_callbacks_is_waited_for() -> None:
+    """A training thread may keep it from the processor for longer than a short grace."""
+    target = timeslice(grace=0)
+    target.turned()
+    target.ask_to_stop()
+    assert looks(target, 9 * SECOND) == []
+    target.ask_to_stop()
+    assert looks(target, 3 * SECOND)[-1][1] is Verdict.LEAVE
+
+
 def test_asked_a_second_time_nothing_is_waited_for() -> None:
     target = timeslice(grace=60 * SECOND)
     target.enter("on_data")

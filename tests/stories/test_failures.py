@@ -143,6 +143,22 @@ async def test_what_a_callback_raises_is_no_message_to_the_loop(
     assert f"Recorder.on_data raised {kind.__name__}" in outcome.reason
 
 
+@pytest.mark.parametrize("clock", [SystemClock, VirtualClock])
+async def test_a_strategy_that_cancels_what_is_not_its_own_fails_the_run(
+    clock: Callable[[], Clock],
+) -> None:
+    def cancel(_: Recorder) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+    run = scripted_run(Recorder(act=once(cancel)), Endless(), clock())
+    with anyio.fail_after(10):
+        outcome = await run.run()
+    assert isinstance(outcome.failure, StrategyError)
+    assert outcome.reason == "the strategy cancelled a task that is not its own"
+
+
 class Mute(Exception):
     def __str__(self) -> str:
         raise ValueError("no words")
