@@ -1,4 +1,4 @@
-"""Row 72: whatever is asked in whatever order, ready means a model and versions only rise."""
+"""Row 72: whatever is asked in whatever order, ready means a model; only a rollback goes back."""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,9 +13,20 @@ from runtime.training.isolation.base import JobResult, execute
 from runtime.training.jobs import JobId, JobRequest, JobState, TrainingHandle
 from runtime.training.slots import ModelSlot
 from runtime.training.supervision import TrainingRules
+from runtime.training.updates import TrainingUpdateKind as Kind
 from tests.runtime.training.support import Bench, request
 
-OPERATIONS = ["submit left", "submit right", "toggle", "train now", "cancel", "end", "fail"]
+OPERATIONS = [
+    "submit left",
+    "submit right",
+    "toggle",
+    "train now",
+    "cancel",
+    "end",
+    "fail",
+    "back left",
+    "back right",
+]
 OPERATIONS += ["market opens", "market closes"]
 ENDED = {"finished", "failed", "cancelled", "out of quota", "abandoned"}
 RULES = TrainingRules(abandon_limit=2, timeout_ns=150 * SECOND)
@@ -61,7 +72,7 @@ async def play(steps: list[tuple[str, int]], capacity: int) -> None:
     slots = {side: ModelSlot(side) for side in ("left", "right")}
     methods = {"left": lambda: ["left"], "right": lambda: ["right"]}
     handles: list[TrainingHandle] = []
-    versions = dict.fromkeys(slots, 0)
+    versions, highest = dict.fromkeys(slots, 0), dict.fromkeys(slots, 0)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.manager.run)
         for operation, span in steps:
@@ -78,11 +89,16 @@ async def play(steps: list[tuple[str, int]], capacity: int) -> None:
                 handles[span % len(handles)].cancel()
             elif word in {"end", "fail"} and isolation.open:
                 isolation.open[span % len(isolation.open)].set_result(word == "end")
+            elif word == "back" and slots[side].previous is not None:
+                before = slots[side].previous
+                assert slots[side].rollback("test") is before
+                versions[side] = before.version
             await bench.pass_time(span * SECOND)
             for side, slot in slots.items():
                 assert slot.is_ready is (slot.current == [side])
-                assert slot.version >= versions[side]
+                assert slot.version == versions[side] or slot.version > highest[side]
                 versions[side] = slot.version
+                highest[side] = max(highest[side], slot.version)
             statistics = bench.manager.statistics()
             names = [run.name for run in statistics.running]
             assert len(names) == len(set(names)) <= 2
@@ -96,8 +112,12 @@ async def play(steps: list[tuple[str, int]], capacity: int) -> None:
         assert await bench.manager.close(0) == tuple(isolation.left.values())
     assert all(handle.state.is_terminal for handle in handles)
     finished = bench.manager.statistics().finished
-    published = sum(slot.version for slot in slots.values())
-    assert finished.get(JobState.SUCCEEDED, 0) == published
+    published = bench.of(Kind.MODEL_PUBLISHED)
+    assert finished.get(JobState.SUCCEEDED, 0) == len(published)
+    for side, slot in slots.items():
+        numbers = [one.version for one in published if one.name == side]
+        assert numbers == list(range(1, highest[side] + 1)), "each its own, also after a rollback"
+        assert slot.version <= highest[side]
 
 
 @given(
