@@ -175,6 +175,7 @@ def demo(
     overrides = {
         "state_dir": state_dir,
         "feed": {"kind": "paper", "seed": seed, "rate": 50.0},
+        "training": {"isolation": "process"},
         "log": {"level": log_level, "format": log_format},
     }
     _run(str(folder() / "order_flow_model.py"), overrides, None, duration or None)

@@ -62,10 +62,14 @@ async def run_on_synthetic(
     rate: float = 20.0,
     parameters: Mapping[str, str] | None = None,
     log: FilteringBoundLogger | None = None,
+    **tables: Mapping[str, Any],
 ) -> Outcome:
-    """Run a strategy flat out on `minutes` of the synthetic market; the same seed, the same run."""
+    """Run a strategy flat out on `minutes` of the synthetic market; the same seed, the same run.
+
+    `tables` are settings by table, such as training={"isolation": "process"}.
+    """
     feed = {"kind": "synthetic", "speed": 0.0, "minutes": minutes, "seed": seed, "rate": rate}
-    settings = _settings({"feed": feed, "parameters": dict(parameters or {})})
+    settings = _settings({**tables, "feed": feed, "parameters": dict(parameters or {})})
     return await run_strategy(strategy, settings, log or _silent())
 
 

@@ -27,14 +27,15 @@ class TrainingRules(msgspec.Struct, frozen=True):
 
     `policy` says what a refused minute ends: the job (cancel), or the run (stop, LEAN's way).
     `grace_ns` is free, then one token is due for each `quantum_ns` that begins. A job told to stop
-    has `stop_grace_ns` for it. `timeout_ns` limits a job's run time. With `abandon_limit` threads
-    left behind, training switches itself off.
+    has `stop_grace_ns` for it, one that can be killed `kill_grace_ns`. `timeout_ns` limits a job's
+    run time. With `abandon_limit` threads left behind, training switches itself off.
     """
 
     policy: Literal["cancel", "stop"] = "cancel"
     grace_ns: int = MINUTE
     quantum_ns: int = MINUTE
     stop_grace_ns: int = 5 * SECOND
+    kill_grace_ns: int = SECOND
     timeout_ns: int | None = None
     abandon_limit: int = 3
 
@@ -139,6 +140,8 @@ class JobRun:
     def stop(self, event: JobEvent, reason: str, grace_ns: int | None = None) -> None:
         """Have the job end for this reason, given up after a grace (default: the rules')."""
         grace_ns = self._rules.stop_grace_ns if grace_ns is None else grace_ns
+        if self.isolation.kills:
+            grace_ns = min(grace_ns, self._rules.kill_grace_ns)
         give_up_at = self._clock.now() + grace_ns
         if self._give_up_at is None or give_up_at < self._give_up_at:
             self._give_up_at = give_up_at

@@ -17,7 +17,7 @@ import numpy as np
 from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
 from feeds.events import Symbol
-from runtime import ModelSlot, Resolution, Strategy
+from runtime import ModelSlot, Resolution, Slice, Strategy
 
 SPY = Symbol("SPY")
 
@@ -295,3 +295,20 @@ class Patient(Strategy):
     def many_objects(self) -> object:
         gc.disable()
         return [{"n": n, "x": (n, str(n))} for n in range(400_000)]
+
+
+class Tape(Strategy):
+    """Trains at each second tick and notes what serves."""
+
+    def initialize(self) -> None:
+        self.add_equity("SPY", Resolution.TICK)
+        self.slot = ModelSlot("last")
+        self.seen: list[tuple[int, float | None]] = []
+
+    def on_data(self, slice: Slice) -> None:
+        self.seen.append((self.slot.version, self.slot.current))
+        if len(self.seen) % 2 == 0:
+            self.train(self.fit, into=self.slot)
+
+    def fit(self) -> float:
+        return float(self.history("SPY", 1).close[0] - 100)

@@ -3,6 +3,7 @@
 The rows are those of the list of failures that this isolation has to stand.
 """
 
+import importlib.util
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ import pytest
 
 from runtime.strategy import Strategy
 from runtime.training.slots import ModelSlot
+from tests.live.learners import Learner, score
 from tests.live.patients import SPY, Patient
 from tests.live.ward import LIMITS, Ward, ended, family, handles, state
 from tests.runtime.training.support import T0, request
@@ -425,3 +427,28 @@ async def test_an_idle_worker_that_was_killed_is_replaced(fresh: Ward) -> None:
         await ended(worker)
     result = await fresh.run(strategy.pid, strategy.slot)
     assert result.error in {"", "the worker was killed by SIGKILL"}
+
+
+# ---- models of each kind -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def learner(ward: Ward) -> Learner:
+    strategy = Learner()
+    ward.admit(strategy)
+    return strategy
+
+
+@pytest.mark.parametrize("kind", ["sklearn", "lightgbm", "river", "torch"])
+async def test_each_kind_of_model_is_trained_there_and_predicts_here(
+    ward: Ward, learner: Learner, kind: str
+) -> None:
+    """Twice: the second run begins with the model of the first, where its library can."""
+    if importlib.util.find_spec(kind) is None:
+        pytest.skip(f"{kind} is not installed")
+    for _ in range(2):
+        result = await ward.run(getattr(learner, kind), learner.slot)
+        assert result.error == ""
+        assert score(result.value, learner) > 0.9
+        learner.slot.publish(result.value, "test", T0)
+    assert learner.slot.version == 2

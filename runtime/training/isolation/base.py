@@ -42,6 +42,11 @@ class JobResult(msgspec.Struct, frozen=True):
 class Isolation(Protocol):
     """One way to run jobs; several may run at once."""
 
+    @property
+    def kills(self) -> bool:
+        """Whether being cancelled ends a job, whatever it does."""
+        ...
+
     def make_ready(self) -> None:
         """Make ready for jobs, in the background."""
         ...

@@ -162,6 +162,8 @@ class ProcessIsolation:
         let_go: called after the last worker is buried.
     """
 
+    kills = True
+
     def __init__(
         self,
         limits: WorkerLimits,

@@ -24,6 +24,8 @@ def _deliver(done: asyncio.Future[JobResult], result: JobResult) -> None:
 class ThreadIsolation:
     """Starts one daemon thread a job."""
 
+    kills = False
+
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards both: a thread ends while the loop gives it up
         self._alive: set[JobId] = set()

@@ -27,11 +27,12 @@ PIPE_BYTES = 1 << 20
 WINDOW_SECONDS = 0.1
 WINDOW_BYTES = 1 << 14
 """What is handed on in one window; the rest is counted."""
+WINDOW_CHUNKS = 32
+"""What is read in one window; then the worker has to wait, so that reading takes no one's time."""
 MOST_WAITING = 1 << 18
 WATCH_SECONDS = 0.25
 SWEEP_SECONDS = 1.5
 LAST_WORDS_SECONDS = 1.0
-NICE = 10  # busy only when the worker floods its output, and then not at trading's cost
 IS_LINUX = sys.platform == "linux"
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
@@ -95,8 +96,9 @@ class Warden:
         self.is_killed = self.is_over_limit = self.is_watching = self.is_held = False
         self.oom_kills = oom_kills()
         self.waiting = bytearray()
-        self.room = WINDOW_BYTES
-        self.window_ends = 0.0
+        self.room, self.chunks = WINDOW_BYTES, WINDOW_CHUNKS
+        self.window_ends = self.watches_at = 0.0
+        self.is_open = True  # the worker's output; it may close it and live on
         self.lost_bytes = self.lost_lines = 0
         self.wake, wake_end = os.pipe()
         for end in (self.wake, wake_end, output):
@@ -111,14 +113,19 @@ class Warden:
         """Serve until the worker has ended or is to end; then nothing of it is left."""
         self.reap()  # it may have ended before we listened
         poll = select.poll()
-        poll.register(self.output, select.POLLIN)
         poll.register(self.wake, select.POLLIN)
         while self.status is None and not self.is_killed:
+            pause = self.roll_window()
             poll.register(self.life, select.POLLIN | (select.POLLOUT if self.waiting else 0))
-            for descriptor, event in poll.poll(WATCH_SECONDS * 1000 if self.is_watching else None):
+            if self.is_open and not pause:
+                poll.register(self.output, select.POLLIN)
+            else:  # and not merely without events: its end would be told for ever
+                with suppress(KeyError):
+                    poll.unregister(self.output)
+            timeouts = [pause] * bool(pause) + [WATCH_SECONDS] * self.is_watching
+            for descriptor, event in poll.poll(min(timeouts) * 1000 if timeouts else None):
                 if descriptor == self.output:
-                    if not self.read_output():
-                        poll.unregister(self.output)  # the worker closed it; it may live on
+                    self.read_output()
                 elif descriptor == self.wake:
                     os.read(self.wake, 4096)
                     self.reap()
@@ -126,7 +133,7 @@ class Warden:
                     if event & ~select.POLLOUT:
                         self.obey()
                     self.flush()
-            if self.is_watching:
+            if self.is_watching and time.monotonic() >= self.watches_at:
                 self.watch()
         self.end()
 
@@ -168,35 +175,44 @@ class Warden:
 
     def watch(self) -> None:
         """End a family that has taken more memory than it may."""
+        self.watches_at = time.monotonic() + WATCH_SECONDS
         if not self.is_held and memory(descendants()) > self.limit:
             self.is_over_limit = self.is_killed = True
 
     # ---- what the worker prints --------------------------------------------------------------
 
-    def read_output(self) -> bool:
-        """Take one chunk; False where no more can come."""
-        try:
-            data = os.read(self.output, CHUNK)
-        except BlockingIOError:
-            return True
+    def roll_window(self) -> float:
+        """Begin a window if it is time; return how long the output has to wait for the next."""
         now = time.monotonic()
         if now >= self.window_ends:
             self.tell_losses()
-            self.window_ends, self.room = now + WINDOW_SECONDS, WINDOW_BYTES
+            self.window_ends = now + WINDOW_SECONDS
+            self.room, self.chunks = WINDOW_BYTES, WINDOW_CHUNKS
+        return 0.0 if self.chunks > 0 else self.window_ends - now
+
+    def read_output(self) -> None:
+        """Take one chunk."""
+        try:
+            data = os.read(self.output, CHUNK)
+        except BlockingIOError:
+            return
+        self.is_open = bool(data)
         kept = data[: self.room] if len(self.waiting) < MOST_WAITING else b""
+        self.chunks -= 1
         self.room -= len(kept)
         self.lost_bytes += len(data) - len(kept)
         self.lost_lines += data.count(b"\n", len(kept))
         if kept:
             self.say(b"O" + kept)
-        return bool(data)
 
     def drain(self) -> None:
         """Take what has been printed by now."""
         end = time.monotonic() + LAST_WORDS_SECONDS
-        while select.select([self.output], [], [], 0)[0] and time.monotonic() < end:
-            if not self.read_output():
-                break
+        while (
+            self.is_open and select.select([self.output], [], [], 0)[0] and time.monotonic() < end
+        ):
+            self.roll_window()
+            self.read_output()
         self.tell_losses()
 
     def tell_losses(self) -> None:
@@ -327,8 +343,6 @@ def main() -> None:
             os._exit(1)
     os.close(worker_output)
     os.close(control)
-    with suppress(OSError):
-        os.nice(NICE)
     Warden(socket.socket(fileno=life), output, worker, limit).run()
 
 

@@ -35,6 +35,8 @@ RULES = TrainingRules(abandon_limit=2, timeout_ns=150 * SECOND)
 class Scripted:
     """An isolation whose jobs end when the test says so; given up, it leaves each second behind."""
 
+    kills = False
+
     def __init__(self) -> None:
         self.open: list[asyncio.Future[bool]] = []
         self.left: dict[JobId, str] = {}
