@@ -449,7 +449,7 @@ def learner(school: Ward) -> Learner:
 
 @pytest.mark.parametrize("kind", ["sklearn", "lightgbm", "river", "torch"])
 async def test_each_kind_of_model_is_trained_there_and_predicts_here(
-    ward: Ward, learner: Learner, kind: str
+    school: Ward, learner: Learner, kind: str
 ) -> None:
     """Twice: the second run begins with the model of the first, where its library can."""
     if importlib.util.find_spec(kind) is None:
