@@ -1,5 +1,6 @@
 """What the tests of training share: requests, a manager with a virtual clock, a record to await."""
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -7,7 +8,6 @@ from itertools import count
 from typing import ClassVar
 
 import anyio
-import anyio.lowlevel
 
 from feeds.events import MINUTE, SECOND
 from runtime.clock import VirtualClock
@@ -45,7 +45,7 @@ def request(
 async def settle() -> None:
     """Let every task go as far as it can; no chain of wake-ups here is nearly as long."""
     for _ in range(20):
-        await anyio.lowlevel.checkpoint()
+        await asyncio.sleep(0)
 
 
 class Gate:
@@ -88,6 +88,8 @@ class Bench:
         self,
         *,
         capacity: int = 120,
+        refill: int = 18,
+        interval_ns: int = 1440 * MINUTE,
         workers: int = 1,
         rules: TrainingRules | None = None,
         isolations: Mapping[str, Isolation] | None = None,
@@ -95,7 +97,7 @@ class Bench:
     ) -> None:
         self.clock = VirtualClock(T0)
         self.queue = TrainingQueue(workers)
-        self.bucket = LeakyBucket(capacity, 18, 1440 * MINUTE, T0)
+        self.bucket = LeakyBucket(capacity, refill, interval_ns, T0)
         self.quota = TrainingQuota(self.bucket, self.clock.now)
         self.updates: list[TrainingUpdate] = []
         self._seen = anyio.Event()
