@@ -1,5 +1,7 @@
 """What is done about a callback that goes on, by values: nobody waits here."""
 
+import threading
+
 import pytest
 
 from feeds.events import MINUTE, SECOND
@@ -117,3 +119,20 @@ def test_asked_a_second_time_nothing_is_waited_for() -> None:
     target.ask_to_stop()
     assert looks(target, SECOND)[0] == (0.25, Verdict.LEAVE)
     assert "of the second signal to stop" in target.why()
+
+
+def test_row_22_a_look_amid_a_new_timeslice_is_no_false_alarm() -> None:
+    """One thread looks while another begins and ends timeslices, as LEAN's own test has it."""
+    target = timeslice(limit=MINUTE)
+    verdicts: set[Verdict | None] = set()
+
+    def watch() -> None:
+        verdicts.update(target.look(1000) for _ in range(20_000))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    while watcher.is_alive():
+        target.enter("on_data")
+        target.leave()
+    watcher.join()
+    assert verdicts == {None}
