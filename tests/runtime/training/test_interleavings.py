@@ -17,7 +17,7 @@ from tests.runtime.training.support import settle
 T = TypeVar("T")
 
 SCHEDULES = 1000
-MOMENTS = 4
+MOMENTS = 6
 SPANS = (0, 0, 1, 5, 30, 60, 90)
 OPERATIONS = ["submit"] * 5 + ["finish"] * 4 + ["fail", "cancel", "toggle", "market"] * 2
 OPERATIONS += ["exhaust", "swap", "rollback", "train now", "thread ends"]
@@ -188,5 +188,5 @@ class TrainingMachine(RuleBasedStateMachine):
         self.loop.close()
 
 
-TrainingMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+TrainingMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=25, deadline=None)
 TestTrainingMachine = TrainingMachine.TestCase
