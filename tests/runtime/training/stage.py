@@ -43,7 +43,7 @@ class Scripted:
                 self.left[request.id] = request.name
             raise
         finally:
-            del self.open[request.name]
+            self.open.pop(request.name, None)  # None where a run overlapped, which `check` tells
             self.frozen.discard(request.id)
         return execute(request, control) if sound else JobResult(error="ValueError: no data")
 
