@@ -4,6 +4,7 @@ A name without a separator is split at the longest quote currency it ends in; wh
 name stays as it is, in capitals, and is its own symbol.
 """
 
+from collections.abc import Collection
 from functools import lru_cache
 
 from feeds.events import AssetClass, Symbol
@@ -55,3 +56,16 @@ def guess_class(symbol: Symbol) -> AssetClass:
     if not slash:
         return AssetClass.EQUITY
     return AssetClass.FOREX if {base, quote} <= CURRENCIES else AssetClass.CRYPTO
+
+
+def known_as(symbol: str, known: Collection[Symbol]) -> Symbol:
+    """Return the one of `known` that `symbol` means: itself, or the pair written without its slash.
+
+    LEAN writes BTCUSD where the canonical form is BTC/USD. What nothing known is called stays.
+    """
+    name = Symbol(symbol)
+    if name not in known and "/" not in symbol:
+        for pair in known:
+            if pair.replace("/", "") == symbol:
+                return pair
+    return name

@@ -12,6 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from feeds.events import Bar, Event, Gap, Quote, QuoteBar, Symbol, Tick, Trade
+from feeds.symbols import known_as
 from runtime.errors import ConfigError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -225,11 +226,11 @@ class Slice:
 
     def contains_key(self, symbol: str) -> bool:
         """Whether the symbol has a market event in this slice."""
-        return symbol in self._symbols()
+        return symbol in self
 
     def get(self, symbol: str) -> Bar | QuoteBar | list[Tick] | None:
         """Return what `slice[symbol]` would, or None where the symbol has nothing here."""
-        name = Symbol(symbol)
+        name = known_as(symbol, self._symbols().keys())
         return self.bars.get(name) or self.quote_bars.get(name) or self.ticks.get(name)
 
     def __getitem__(self, symbol: str) -> Bar | QuoteBar | list[Tick]:
@@ -248,7 +249,8 @@ class Slice:
         return found
 
     def __contains__(self, symbol: object) -> bool:
-        return symbol in self._symbols()
+        held = self._symbols()
+        return symbol in held or (isinstance(symbol, str) and known_as(symbol, held) in held)
 
     def __iter__(self) -> Iterator[Symbol]:
         return iter(self._symbols())

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from feeds.events import AssetClass, Bar, Status, Symbol
-from feeds.symbols import guess_class
+from feeds.symbols import guess_class, known_as
 from runtime.errors import StrategyError
 from runtime.history import BarWindow, TickWindow
 from runtime.schedule.date_rules import DateRules
@@ -239,7 +239,7 @@ class Strategy:
 
         Like the add_* words this may be called at any time; a live feed changes while it runs.
         """
-        return self._door.remove(Symbol(symbol))
+        return self._door.remove(self._known(symbol))
 
     def set_cash(self, amount: float | Decimal) -> None:
         """Set the starting cash of a paper account; only in initialize."""
@@ -259,7 +259,7 @@ class Strategy:
 
     def consolidate(self, symbol: str, span: timedelta, handler: Callable[[Bar], None]) -> None:
         """Build bars of any span from the symbol's trades and call `handler` with each."""
-        self._door.consolidate(Symbol(symbol), span, handler)
+        self._door.consolidate(self._known(symbol), span, handler)
 
     # ---- what you call at any time -----------------------------------------------------------
 
@@ -269,11 +269,11 @@ class Strategy:
         The bars are those of the symbol's own resolution; at Resolution.TICK each trade is one.
         Nothing in it is later than `self.time`, and a training job may keep it.
         """
-        return self._door.history(Symbol(symbol), count)
+        return self._door.history(self._known(symbol), count)
 
     def tick_history(self, symbol: str, count: int) -> TickWindow:
         """Return the newest `count` trades and quotes, oldest first, as numpy copies."""
-        return self._door.tick_history(Symbol(symbol), count)
+        return self._door.tick_history(self._known(symbol), count)
 
     def market_order(self, symbol: str, quantity: float | Decimal, tag: str = "") -> OrderTicket:
         """Buy (quantity > 0) or sell (< 0) at the market, in base units."""
@@ -295,11 +295,11 @@ class Strategy:
         Its open market orders count as filled, its limit orders don't. None when nothing is
         missing.
         """
-        return self._door.target(Symbol(symbol), weight, tag)
+        return self._door.target(self._known(symbol), weight, tag)
 
     def liquidate(self, symbol: str | None = None, tag: str = "Liquidated") -> list[OrderTicket]:
         """Cancel open orders and close the position, of one symbol or of all."""
-        return self._door.liquidate(None if symbol is None else Symbol(symbol), tag)
+        return self._door.liquidate(None if symbol is None else self._known(symbol), tag)
 
     @overload
     def train(
@@ -399,6 +399,9 @@ class Strategy:
             )
         return self._context
 
+    def _known(self, symbol: str) -> Symbol:
+        return known_as(symbol, self._door.securities.keys())
+
     def _order(
         self,
         symbol: str,
@@ -407,7 +410,7 @@ class Strategy:
         limit_price: Decimal | None,
         tag: str,
     ) -> OrderTicket:
-        return self._door.order(Symbol(symbol), Decimal(str(quantity)), kind, limit_price, tag)
+        return self._door.order(self._known(symbol), Decimal(str(quantity)), kind, limit_price, tag)
 
 
 P = ParamSpec("P")

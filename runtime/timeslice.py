@@ -52,6 +52,11 @@ class Timeslice:
         """How often the callback was to be interrupted."""
         self._told = False
 
+    @property
+    def longest_ns(self) -> int:
+        """How long a callback may go on at most, with what it was granted and a stop's grace."""
+        return self._limit_ns + self._granted_ns + self._stop_grace_ns
+
     def enter(self, name: str) -> None:
         """A callback begins; what the one before was granted is spent."""
         self.serial += 1

@@ -128,7 +128,8 @@ def _lock(path: Path) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AlreadyRunning(
-                f"{path} is used by {_holder(lock)}: stop that run, or give this one another --name"
+                f"{path} is used by {_holder(lock)}: stop that run, or give "
+                "this one another --name or --state-dir"
             ) from None
         owner = json.dumps({"pid": os.getpid(), "host": os.uname().nodename}).encode()
         os.ftruncate(lock, 0)

@@ -2,9 +2,12 @@
 
 A callback that goes on for too long is shown with its stack, then interrupted: a signal to the main
 thread raises inside it, which ends a Python loop and a wait. One that goes on all the same (a
-blocked C call, an author's `except BaseException`) is left, and the process with it.
+blocked C call, an author's `except BaseException`) is left, and the process with it. A C call that
+keeps the interpreter to itself stops this thread too: then faulthandler, which needs none,
+shows the stacks and ends the process.
 """
 
+import faulthandler
 import signal
 import sys
 import threading
@@ -22,6 +25,8 @@ from runtime.timeslice import Timeslice, Verdict
 
 INTERRUPT = signal.SIGURG
 """Ignored unless someone listens, and used by nobody else."""
+STARVED_SECONDS = 5.0
+"""How much longer than its limits a callback may keep this thread itself from running."""
 OURS = Callbacks.call.__code__
 
 
@@ -69,6 +74,7 @@ class Watchdog:
             yield
         finally:
             self._done.set()
+            faulthandler.cancel_dump_traceback_later()
             signal.signal(INTERRUPT, before or signal.SIG_DFL)
 
     # ---- in the main thread ------------------------------------------------------------------
@@ -84,12 +90,19 @@ class Watchdog:
         last = time.monotonic_ns()
         longest = round(2 * self._period * SECOND)  # the process may have been stopped meanwhile
         while not self._done.wait(self._period):
+            self._keep_alive()
             now = time.monotonic_ns()
             self._settle()
             verdict = self.timeslice.look(min(now - last, longest))
             last = now
             if verdict is not None and not self._done.is_set():
                 self._act(verdict)
+
+    def _keep_alive(self) -> None:
+        """Put off the end that comes where this thread cannot run any more."""
+        if self._leave is not None:
+            longest = self.timeslice.longest_ns / SECOND
+            faulthandler.dump_traceback_later(longest + STARVED_SECONDS, exit=True)
 
     def _act(self, verdict: Verdict) -> None:
         name, serial = self.timeslice.name, self.timeslice.serial

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from decimal import Decimal, localcontext
 
 from feeds.events import Symbol
+from feeds.symbols import known_as
 from runtime.trading.orders import EXACT, LARGEST, MEAN, ZERO, Fill
 
 RELEASE = Decimal("1e-12")
@@ -111,9 +112,13 @@ class Portfolio:
         self._marks: dict[Symbol, float] = {}
         self._positions: dict[Symbol, Position] = {}
 
-    def __getitem__(self, symbol: Symbol) -> Position:
+    def __getitem__(self, name: str) -> Position:
         """Return the position, a flat one where there is none: never KeyError."""
+        symbol = Symbol(name)
         position = self._positions.get(symbol)
+        if position is None:
+            symbol = known_as(name, self._marks.keys())
+            position = self._positions.get(symbol)
         if position is None:
             position = self._positions[symbol] = Position(symbol, self._marks)
         return position

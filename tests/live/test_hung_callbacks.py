@@ -87,3 +87,15 @@ def test_a_second_signal_waits_for_nothing(tmp_path: Path) -> None:
         assert running.family() == []
     ended.assert_one_sentence("of the second signal to stop, and the process is left without it")
     assert ended.code == 1
+
+
+def test_a_c_call_that_keeps_the_interpreter_to_itself_is_left_with_the_stacks_shown(
+    tmp_path: Path,
+) -> None:
+    limits = {"timeslice_minutes": 0.01, "stop_grace_seconds": 0.1}
+    file, config = hung(tmp_path, "sum(range(10**12))", **limits)
+    with Running(tmp_path, "run", file, "--config", config) as running:
+        ended = running.end()
+    assert ended.code == 1
+    assert "Timeout" in ended.stderr
+    assert "mine.py" in ended.stderr

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from runtime import ModelSlot, Resolution, Slice, Strategy, when_ready
+from runtime import ModelSlot, Resolution, Slice, Strategy, Symbol, when_ready
 from runtime.clock import SystemClock
 from runtime.errors import ConfigError, StrategyError
 from runtime.strategy import Context
@@ -287,3 +287,27 @@ def test_the_context_is_all_that_a_strategy_can_reach() -> None:
     source = inspect.getsource(Strategy)
     used = {part.split("(")[0].split(".")[0].split("\n")[0] for part in source.split("_door.")[1:]}
     assert {name.rstrip(")") for name in used} <= names
+
+
+async def test_a_pair_goes_by_its_name_without_the_slash_too() -> None:
+    """LEAN writes BTCUSD; a strategy that does must not see nothing in silence."""
+
+    class Bare(Strategy):
+        def initialize(self) -> None:
+            self.add_crypto("BTCUSD", Resolution.TICK)
+            self.seen: list[object] = []
+
+        def on_data(self, slice: Slice) -> None:
+            if slice.contains_key("BTCUSD") and "BTCUSD" in slice and not self.seen:
+                ticket = self.market_order("BTCUSD", 2)
+                self.seen = [slice["BTCUSD"], ticket.symbol, len(self.history("BTCUSD", 5))]
+            self.held = self.portfolio["BTCUSD"].quantity
+
+    strategy = Bare()
+    pair = Symbol("BTC/USD")
+    first = quote(0, 99, 101, symbol=pair)
+    tape = moments(first, trade(1, 100, symbol=pair), trade(2, symbol=pair))
+    outcome = await run_on_events(strategy, tape)
+    assert outcome.failure is None
+    assert strategy.seen == [[first], pair, 0]
+    assert strategy.held == 2
