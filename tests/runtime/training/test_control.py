@@ -2,7 +2,19 @@
 
 import threading
 
-from runtime.training.control import CURRENT_JOB, JobControl, Progress, TrainingControl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feeds.events import SECOND
+from runtime.training.control import (
+    BURST_LINES,
+    CURRENT_JOB,
+    LINES_PER_SECOND,
+    JobControl,
+    LineBudget,
+    Progress,
+    TrainingControl,
+)
 from tests.runtime.training.support import Bench
 
 
@@ -77,3 +89,48 @@ def test_it_tells_whether_training_is_on() -> None:
     bench.manager.switch(False, "test")
     assert not training.is_on
     assert not training.statistics.is_on
+
+
+def test_lines_wait_in_order_and_what_is_too_much_is_counted() -> None:
+    now = 0
+    job = JobControl(lambda: None, lambda: now)
+    for number in range(BURST_LINES + 7):
+        job.say("info", f"line {number}", {"n": number})
+    *lines, last = job.take().lines
+    assert [line.text for line in lines] == [f"line {n}" for n in range(BURST_LINES)]
+    assert (last.level, last.fields) == ("warning", {"lines": 7})
+    now = SECOND
+    for _ in range(LINES_PER_SECOND + 1):
+        job.say("info", "more", {})
+    assert len(job.take().lines) == LINES_PER_SECOND + 1
+    assert job.take() == (None, [], None)
+
+
+@given(st.lists(st.integers(0, 3 * SECOND), max_size=60))
+def test_a_budget_is_never_over_spent_and_loses_no_count(steps: list[int]) -> None:
+    budget, now, allowed = LineBudget(burst=5, per_second=2), 0, 0
+    for asked, step in enumerate(steps, 1):
+        now += step
+        allowed += budget.allow(now)
+        assert allowed + budget.dropped == asked
+        assert allowed <= 5 + 2 * now / SECOND
+
+
+def test_figures_and_progress_are_news_once() -> None:
+    job, _ = controls()
+    job.report({"loss": 0.5})
+    job.progress(0.25, "on")
+    assert job.take() == (Progress(0.25, "on"), [], {"loss": 0.5})
+    assert job.take() == (None, [], None)
+
+
+def test_a_follower_hears_whether_to_stop_now_and_later() -> None:
+    job, _ = controls()
+    heard: list[bool] = []
+    job.ask_to_stop()
+    job.follow(heard.append)
+    job.take_back()
+    job.ask_to_stop()
+    assert job.cancelled
+    job.take_back()
+    assert heard == [True, False, True], "it is ending early: there is nothing to take back"
