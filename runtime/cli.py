@@ -215,6 +215,8 @@ def venue(
     for option, value in (("--seed", seed), ("--rate", rate)):
         if data and value is not None:
             raise ConfigError(f"{option} means nothing with --data: it is for the made-up market")
+    if not host:
+        raise ConfigError("--host is empty: 127.0.0.1 is this machine, 0.0.0.0 every address of it")
     if port not in range(65_536):
         raise ConfigError(f"--port is {port}: 0 to 65535 is allowed")
     if pace is None or not 0 <= pace < float("inf"):
@@ -440,6 +442,8 @@ def _run(
     from runtime.settings import load_settings  # noqa: PLC0415
 
     _check_duration(duration)
+    if "" in (overrides["feed"].get("data") or []):
+        raise ConfigError("--data is empty: a file or folder of recorded market data is needed")
     settings, ignored = load_settings(config, overrides)
     check_feed_options(overrides["feed"], settings.feed)
     loaded = load_strategy(strategy)

@@ -64,6 +64,19 @@ FREE_SHARE = Decimal("0.0025")
 SMALLEST_SHARE = Decimal("0.001")
 
 
+class Parameters(dict[str, str]):
+    """What the user gave; `unread` is what nobody has asked for yet."""
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        super().__init__(given)
+        self.unread = dict.fromkeys(given)
+
+    def get(self, name: str, default: str = "") -> str:  # type: ignore[override]  # text only
+        """Return a parameter, and note that it was asked for."""
+        self.unread.pop(name, None)
+        return super().get(name, default)
+
+
 class Desk:
     """The Context of one strategy; the engine drives it, told the time by `now_ns`."""
 
@@ -83,7 +96,7 @@ class Desk:
         self.now_ns = 0
         self.portfolio = portfolio
         self.training = training
-        self.parameters = parameters
+        self.parameters = Parameters(parameters)
         self.commands: list[Command] = []
         self.order_events: list[OrderEvent] = []
         self.lines: dict[Symbol, SymbolLine] = {}
@@ -193,6 +206,12 @@ class Desk:
         if span_ns <= 0:
             raise StrategyError(f"consolidate({symbol}, {span}): the span is empty", "initialize")
         self._line(symbol).consolidate(span_ns, handler)
+
+    def tell_unread(self) -> None:
+        """Say which parameters nobody has asked for, such as one with a slip of the pen."""
+        names = ", ".join(self.parameters.unread)
+        if names:
+            self.log("warning", "parameters that initialize did not ask for", {"names": names})
 
     # ---- data --------------------------------------------------------------------------------
 

@@ -111,6 +111,7 @@ class Engine:
         self.strategy.bind(self.desk)
         self._callbacks.call("initialize", self.strategy.initialize)
         self.desk.is_initializing = False
+        self.desk.tell_unread()
         for slot in _slots(vars(self.strategy).values()):
             self.desk.know(slot)
         if not self.desk.securities:

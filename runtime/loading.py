@@ -28,7 +28,9 @@ def load_strategy(reference: str) -> Strategy:
     file, _, name = reference.partition(":")
     path = Path(file)
     if not path.is_file():
-        raise ConfigError(f"{file} does not exist: name a strategy as FILE.py or FILE.py:Class")
+        what = "is not a file" if file and path.exists() else "does not exist"
+        shown = file or "''"
+        raise ConfigError(f"{shown} {what}: name a strategy as FILE.py or FILE.py:Class")
     if path.suffix != ".py":
         raise ConfigError(
             f"{file} is not a Python file: name a strategy as FILE.py or FILE.py:Class"

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -25,6 +25,8 @@ from runtime.training.bucket import PRESETS, default_refill
 
 FEEDS = ("paper", "replay", "synthetic", *VENUES)
 TAPES = ("replay", "synthetic")
+MOST_MINUTES = 10_000_000
+"""Of a synthetic tape: nineteen years, which still fit into nanoseconds."""
 LEAN_KEYS = {
     "scheduled-event-leaky-bucket-capacity": ("training", "capacity"),
     "scheduled-event-leaky-bucket-refill-amount": ("training", "refill_amount"),
@@ -262,11 +264,9 @@ def _check_names(
             hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(fields)}"
             raise ConfigError(f"{where}: unknown key {prefix}{key}: {hint}")
         inner = fields[key]
-        if (
-            isinstance(inner, type)
-            and issubclass(inner, msgspec.Struct)
-            and isinstance(value, Mapping)
-        ):
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{where}: {prefix}{key} is {value!r}: a table is needed")
             _check_names(value, inner, where, f"{key}.")
 
 
@@ -277,7 +277,17 @@ def _plain(message: str, merged: Mapping[str, Any]) -> str:
     value: Any = merged
     for part in key.split(".") if key else []:
         value = value.get(part) if isinstance(value, Mapping) else None
+    if text.startswith("Invalid enum value"):
+        text = f"allowed are {', '.join(map(str, _choices(key)))}"
     return f"{key} is {value!r}: {text[0].lower()}{text[1:]}" if key else text
+
+
+def _choices(key: str) -> tuple[Any, ...]:
+    """What the setting at this place may be, as its type says it."""
+    kind: Any = Settings
+    for part in key.split("."):
+        kind = get_type_hints(kind)[part]
+    return get_args(kind)
 
 
 def _check_values(settings: Settings, where: str) -> None:
@@ -307,7 +317,12 @@ def _check_values(settings: Settings, where: str) -> None:
     rows: list[tuple[str, object, bool, str]] = [
         ("feed.speed", feed.speed, feed.speed >= 0, "0 (flat out) or more is allowed"),
         ("feed.rate", feed.rate, 0 < feed.rate <= 1e6, "more than 0, at most 1000000 is allowed"),
-        ("feed.minutes", feed.minutes, 0 < feed.minutes < math.inf, positive),
+        (
+            "feed.minutes",
+            feed.minutes,
+            0 < feed.minutes <= MOST_MINUTES,
+            f"more than 0, at most {MOST_MINUTES} is allowed",
+        ),
         ("feed.connect_timeout", feed.connect_timeout, feed.connect_timeout > 0, positive),
         ("training.capacity", capacity, capacity > 0, positive),
         (

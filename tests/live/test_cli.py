@@ -74,6 +74,8 @@ def test_a_strategy_that_cannot_be_loaded(tmp_path: Path, mistake: str, words: s
         (["run", EMA, "--minutes", "5"], "--minutes means nothing with --feed paper: it is for"),
         (["venue", "--data", "nope.zip", "--seed", "2"], "--seed means nothing with --data"),
         (["run", EMA, "--venue-url", "ws://127.0.0.1:1"], "set APCA_API_KEY_ID and APCA_API_SEC"),
+        (["run", EMA, "--feed", "replay", "--data", ""], "--data is empty"),
+        (["venue", "--host", "", "--port", "0"], "--host is empty"),
         (["venue", "--port", "65536"], "--port is 65536"),
         (["venue", "--speed", "nan"], "--speed is nan"),
         (["venue", "--rate", "nan"], "rate"),

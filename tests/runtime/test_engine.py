@@ -20,17 +20,20 @@ from runtime.training.control import TrainingControl
 from tests.stories.market import SPY, Recorder, at, bar, once, quote, trade
 
 
-def engine(strategy: Recorder) -> Engine:
-    desk = Desk(
+def desk(parameters: dict[str, str]) -> Desk:
+    return Desk(
         run_id="r",
         portfolio=Portfolio(Decimal(100_000)),
         gate=RiskGate(standard_checks()),
         training=TrainingControl(lambda: True, lambda: None),  # type: ignore[arg-type,return-value]  # unused
-        parameters={},
+        parameters=parameters,
         time_zone="UTC",
         history=100,
     )
-    made = Engine(strategy, desk)
+
+
+def engine(strategy: Recorder) -> Engine:
+    made = Engine(strategy, desk({}))
     made.start(at(0))
     return made
 
@@ -222,6 +225,15 @@ def test_what_was_raised_is_described_in_one_line() -> None:
     assert describe(ExceptionGroup("many", [ExceptionGroup("", [KeyError("a")])])) == (
         "KeyError: 'a'"
     )
+
+
+def test_a_parameter_that_initialize_did_not_ask_for_is_told() -> None:
+    """A slip of the pen in --param would be silent otherwise."""
+    strategy = Recorder(begin=lambda s: s.get_parameter("fast"))
+    made = Engine(strategy, desk({"fast": "1", "slwo": "2"}))
+    (line,) = made.start(at(0))
+    assert line == Log("warning", "parameters that initialize did not ask for", {"names": "slwo"})
+    assert strategy.get_parameter("slwo") == "2"
 
 
 def test_a_start_that_fails_says_where() -> None:

@@ -80,6 +80,11 @@ def test_a_mistake_in_what_the_file_imports_names_that_file(
         load_strategy(write(tmp_path, "import a_helper_with_a_mistake\n"))
 
 
+def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is not a file: name a strategy as FILE\.py"):
+        load_strategy(str(tmp_path))
+
+
 @pytest.mark.parametrize("reference", ["no/such.py", "no/such.py:A", ""])
 def test_a_missing_file_is_named(reference: str) -> None:
     with pytest.raises(ConfigError, match="does not exist"):

@@ -33,7 +33,7 @@ def surroundings(context: Context) -> Surroundings:
     return Surroundings(
         now=context.now_ns,
         zone=zone.key if isinstance(zone, ZoneInfo) else "UTC",
-        parameters=context.parameters,
+        parameters=dict(context.parameters),
         is_warming_up=context.is_warming_up,
         is_training_on=context.training.is_on,
         securities=tuple(_state(security) for security in context.securities.values()),
