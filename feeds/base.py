@@ -26,10 +26,12 @@ class Audit(msgspec.Struct):
     `malformed` not readable; `ignored` knowingly skipped, by kind.
     One row may hold several events (a frame of many trades) or only change state: `rows_used`
     counts the rows that made events, and rows = rows_used + suspicious + malformed + all ignored.
+    `joined` of the rows used went into the event of the row before: the two sides of one quote.
     """
 
     rows: int = 0
     rows_used: int = 0
+    joined: int = 0
     events: int = 0
     suspicious: int = 0
     malformed: int = 0
@@ -76,7 +78,8 @@ class FeedStatistics(msgspec.Struct, frozen=True):
     `skew` as in ConnectionStatistics, of which there is one for each connection of a live feed.
     Of a tape every row and event is accounted for: `frames` = `rows_used` + suspicious + malformed
     + all ignored, and the events made of them = `events` + `foreign` (of symbols that nobody asked
-    for) + `unplayed` (read when the run ended).
+    for) + `unplayed` (read when the run ended). Where a row has one event, those are `rows_used`
+    without `rows_joined` (the second sides of quotes).
     """
 
     name: str
@@ -91,6 +94,7 @@ class FeedStatistics(msgspec.Struct, frozen=True):
     filled: int = 0
     skew: int | None = None
     rows_used: int | None = None
+    rows_joined: int = 0
     foreign: int = 0
     unplayed: int = 0
     connections: tuple[ConnectionStatistics, ...] = ()

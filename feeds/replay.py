@@ -98,6 +98,7 @@ class ReplayFeed:
             gaps=getattr(self._source, "gaps", 0),
             ignored=dict(audit.ignored),
             rows_used=audit.rows_used,
+            rows_joined=audit.joined,
             foreign=self._foreign,
             unplayed=audit.events - self._delivered - self._foreign,
         )

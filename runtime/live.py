@@ -104,6 +104,8 @@ class Outcome(msgspec.Struct, frozen=True):
             rows["feed_ignored"] = self.feed.ignored
         if self.feed.rows_used is not None:  # a tape, whose rows and events add up
             rows["feed_rows_used"] = self.feed.rows_used
+            if self.feed.rows_joined:
+                rows["feed_rows_joined"] = self.feed.rows_joined
             rows["feed_not_subscribed"] = self.feed.foreign
             rows["feed_not_played"] = self.feed.unplayed
         return rows

@@ -113,6 +113,7 @@ class FileSource:
         for audit in self.audits().values():
             total.rows += audit.rows
             total.rows_used += audit.rows_used
+            total.joined += audit.joined
             total.events += audit.events
             total.suspicious += audit.suspicious
             total.malformed += audit.malformed

@@ -228,6 +228,7 @@ class EquityQuotes(_Parser):
             self._told = top
             (bid, bid_size), (ask, ask_size) = top
             self.audit.rows_used += rows
+            self.audit.joined += rows - 1
             self.audit.events += 1
             events.append(
                 Quote(

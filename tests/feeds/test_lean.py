@@ -242,7 +242,7 @@ def test_bid_and_ask_of_one_moment_are_one_change() -> None:
     """Between the two rows the new bid would stand against the old ask, and seem crossed."""
     tops, audit = quotes("1,10000,3,0,0", "1,0,0,10100,4", "2,10200,5,0,0", "2,0,0,10300,6")
     assert tops == [(1.0, 3.0, 1.01, 4.0), (1.02, 5.0, 1.03, 6.0)]
-    assert (audit.rows_used, audit.events) == (4, 2)
+    assert (audit.rows_used, audit.joined, audit.events) == (4, 2, 2)
 
 
 def test_zero_is_unchanged_never_a_price() -> None:
