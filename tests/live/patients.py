@@ -57,6 +57,21 @@ class Bomb:
         raise ValueError("never again")
 
 
+UNPICKLING, RELEASE = threading.Event(), threading.Event()
+"""Of the process that unpickles."""
+
+
+class Stuck:
+    """Takes its time to be made again."""
+
+    def __getstate__(self) -> object:
+        return {"stuck": True}
+
+    def __setstate__(self, _: object) -> None:
+        UNPICKLING.set()
+        RELEASE.wait(60)
+
+
 class Patient(Strategy):
     """Holds what strategies hold."""
 
@@ -217,6 +232,19 @@ class Patient(Strategy):
 
     def leave_in_order(self) -> None:
         sys.exit(4)
+
+    def close_everything(self) -> None:
+        os.closerange(0, 1000)
+
+    def stop_its_warden(self) -> None:
+        self.log("stopping", warden=os.getppid())
+        time.sleep(0.2)  # until it is said
+        os.kill(os.getppid(), signal.SIGSTOP)
+        while True:
+            pass
+
+    def returns_stuck(self) -> object:
+        return Stuck()
 
     def kill_itself(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)

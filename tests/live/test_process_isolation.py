@@ -19,9 +19,10 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from runtime.strategy import Strategy
+from runtime.training.isolation import process
 from runtime.training.slots import ModelSlot
 from tests.live.learners import Learner, score
-from tests.live.patients import SPY, Patient
+from tests.live.patients import RELEASE, SPY, UNPICKLING, Patient
 from tests.live.ward import LIMITS, Ward, ended, family, handles, state
 from tests.runtime.training.support import T0, request
 
@@ -218,6 +219,7 @@ async def test_the_traceback_of_an_exception_comes_along(ward: Ward, patient: Pa
         ("leave_with_three", "the worker ended with exit code 3 before it had a result"),
         ("leave_in_order", "SystemExit: 4"),
         ("kill_itself", "the worker was killed by SIGKILL"),
+        ("close_everything", "the worker ended with exit code 0 before it had a result"),
     ],
 )
 async def test_row_63_a_crash_is_named_and_the_next_job_runs(
@@ -247,6 +249,36 @@ async def test_row_60_a_job_that_is_deaf_to_everything_is_killed(
             tasks.cancel_scope.cancel()
             await ended(worker)
     assert (await ward.run(patient.nothing)).error == ""
+
+
+async def test_a_job_that_stops_its_warden_is_killed_all_the_same(
+    ward: Ward, patient: Patient
+) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ward.run, patient.stop_its_warden)
+        warden = int(str((await ward.until("stopping")).fields["warden"]))
+        while state(warden) != "T":
+            await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    assert not psutil.pid_exists(warden)
+    assert (await ward.run(patient.nothing)).error == ""
+
+
+async def test_a_result_that_hangs_while_it_is_unpickled_is_left_and_named(
+    ward: Ward, patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "GIVE_UP_SECONDS", 0.1)
+    asked = request(patient.returns_stuck, patient.slot, isolation="process")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ward.isolation.run, asked, ward.control())
+        await anyio.to_thread.run_sync(UNPICKLING.wait)
+        tasks.cancel_scope.cancel()
+    assert ward.isolation.abandoned() == {asked.id: "returns_stuck"}
+    RELEASE.set()
+    for thread in threading.enumerate():
+        if thread.name == "training returns_stuck":
+            await anyio.to_thread.run_sync(thread.join)
+    assert ward.isolation.abandoned() == {}
 
 
 async def test_a_job_that_listens_is_told_to_stop(ward: Ward, patient: Patient) -> None:
@@ -351,6 +383,7 @@ async def test_a_worker_is_humble_and_knows_no_secret(
         "TIDEGATE_VENUE_SECRET": "s3cret",
         "MY_BROKER_PASSWORD": "s3cret",
         "GITHUB_TOKEN": "s3cret",
+        "OPENAI_KEY": "s3cret",
     }
     for name, value in secrets.items():
         monkeypatch.setenv(name, value)
@@ -389,8 +422,9 @@ async def what_there_is() -> tuple[int, set[threading.Thread], list[int]]:
 async def test_fifty_jobs_leave_nothing_behind(ward: Ward, patient: Patient) -> None:
     await ward.run(patient.learn, patient.slot)
     before = await what_there_is()
-    for _ in range(50):
-        assert (await ward.run(patient.learn, patient.slot)).error == ""
+    for number in range(50):
+        method = patient.nothing if number % 5 else patient.learn
+        assert (await ward.run(method)).error == ""
     assert await what_there_is() == before
 
 

@@ -30,6 +30,8 @@ from runtime.training.isolation.workers import BROKEN, Worker, WorkerDied, Worke
 from runtime.training.jobs import JobId, JobRequest
 
 SLOW_COPY_SECONDS = 0.05
+GIVE_UP_SECONDS = 6.0
+"""How long a job's thread may take to end once its worker is killed."""
 Hire = Callable[[WorkerLimits], AnyWorker]
 """Starts a worker, or raises OSError or WorkerDied."""
 
@@ -180,6 +182,7 @@ class ProcessIsolation:
         self._sessions: dict[JobId, Session] = {}
         self._unportable: dict[str, tuple[object, str]] = {}
         self._named: set[str] = set()
+        self._left: dict[JobId, tuple[str, threading.Thread]] = {}
 
     def attach(self, strategy: Strategy, context: Context) -> None:
         """Say whose methods will be run, and what is behind it."""
@@ -224,8 +227,12 @@ class ProcessIsolation:
         except asyncio.CancelledError:
             session.kill()
             self._pool.wake()
-            with anyio.CancelScope(shield=True):  # as long as killing takes
-                await done
+            # As long as killing takes; a thread that is stuck in the author's code, which runs
+            # while a result is unpickled, is left.
+            with anyio.move_on_after(GIVE_UP_SECONDS, shield=True):
+                await asyncio.wait([done])
+            if not done.done():
+                self._left[request.id] = (request.name, thread)
             raise
         finally:
             control.follow(lambda _: None)
@@ -246,8 +253,9 @@ class ProcessIsolation:
             session.release()
 
     def abandoned(self) -> Mapping[JobId, str]:
-        """Return nothing: whatever runs in a process can be killed."""
-        return {}
+        """Return the jobs whose threads here are stuck; what runs in a process can be killed."""
+        self._left = {job: left for job, left in self._left.items() if left[1].is_alive()}
+        return {job: name for job, (name, _) in self._left.items()}
 
     # ---- on the loop -------------------------------------------------------------------------
 

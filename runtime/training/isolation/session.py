@@ -168,6 +168,7 @@ class Session:
             self._is_killed = True
             if self._worker is not None:
                 self._worker.tell(b"K")
+        self.ask(True)  # whatever became of the worker, its thread waits for it no longer
 
     # ---- in its thread -----------------------------------------------------------------------
 
@@ -211,6 +212,8 @@ class Session:
         try:
             for heard in worker.listen(self._wake):
                 match heard:
+                    case None if self._is_killed:
+                        break
                     case None:
                         worker.send(Ask(self._is_asked))
                     case Output(data):

@@ -220,8 +220,8 @@ def committing(strategy: Strategy, change: Changes) -> Callable[[], None]:
 
     def commit() -> None:
         attributes = vars(strategy)
-        attributes.update(change.assigned)
-        for name in change.removed:
+        attributes.update((n, value) for n, value in change.assigned.items() if n not in OWN)
+        for name in set(change.removed) - OWN:
             attributes.pop(name, None)
 
     return commit

@@ -44,7 +44,8 @@ CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
 OURS = ("TIDEGATE_", "APCA_", "ALPACA_")
-SECRET_WORDS = ("SECRET", "TOKEN", "PASSWORD", "PASSWD", "CREDENTIAL", "API_KEY", "ACCESS_KEY")
+SECRET_WORDS = ("SECRET", "TOKEN", "PASSWORD", "PASSWD", "CREDENTIAL", "APIKEY", "PRIVATE")
+SECRET_PARTS = frozenset({"KEY", "KEYS", "AUTH", "PAT", "PW"})
 
 
 class WorkerLimits(msgspec.Struct, frozen=True):
@@ -74,12 +75,16 @@ def memory_of_machine() -> int:
 
 def environment(ours: Mapping[str, str], native_threads: int) -> dict[str, str]:
     """Return what a worker may know of our environment: no keys of brokers, no secrets by name."""
-    kept = {
-        name: value
-        for name, value in ours.items()
-        if not name.startswith(OURS) and not any(word in name.upper() for word in SECRET_WORDS)
-    }
+    kept = {name: value for name, value in ours.items() if not _is_secret(name.upper())}
     return kept | dict.fromkeys(THREAD_LIMITS, str(native_threads))
+
+
+def _is_secret(name: str) -> bool:
+    return (
+        name.startswith(OURS)
+        or any(word in name for word in SECRET_WORDS)
+        or not SECRET_PARTS.isdisjoint(name.split("_"))
+    )
 
 
 class Worker:
