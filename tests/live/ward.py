@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import anyio
 import psutil  # type: ignore[import-untyped]
@@ -26,6 +27,7 @@ from tests.runtime.training.support import request
 from tests.stories.market import SPY, at, quote, trade
 
 PATIENCE = 30.0
+ZoneInfo("Europe/Berlin")  # read from disk here, not on the loop of whichever test comes first
 LIMITS = WorkerLimits(memory_bytes=400 << 20, result_bytes=24 << 20)
 
 
