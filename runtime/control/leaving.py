@@ -8,6 +8,7 @@ from typing import NoReturn
 
 FLUSH_SECONDS = 1.0
 HELD_SECONDS = 4.0
+_last_word = threading.Lock()  # taken by the first that gives up waiting, and never given back
 
 
 def leave(code: int, *, at_once: bool = False, words: str = "") -> NoReturn:
@@ -42,6 +43,8 @@ def see_out(code: int) -> None:
 
     def watch() -> None:
         threading.Event().wait(HELD_SECONDS)
+        if not _last_word.acquire(blocking=False):
+            return
         held = [f"thread {t.name}" for t in threading.enumerate() if not t.daemon and t not in ours]
         what = ", ".join(held) or "a task or an exit handler that did not end"
         leave(code, at_once=True, words=f"tidegate: left without {what}\n")
