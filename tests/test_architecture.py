@@ -24,7 +24,7 @@ MAY_IMPORT = {
 }
 
 # The examples are data to the command line: it knows the folder, never a strategy.
-EXCEPTIONS = {"runtime.cli imports strategies.folder"}
+EXCEPTIONS = {"runtime.cli.run imports strategies.folder"}
 
 SHELLS = {
     "feeds.budget": "waits for turns, asks over HTTP",
@@ -38,7 +38,12 @@ SHELLS = {
     "feeds.venue.process": "starts the other party",
     "feeds.venue.server": "sockets of the other party",
     "runtime.assembly": "knows every concrete class",
-    "runtime.cli": "arguments and exit codes",
+    "runtime.cli.main": "begins and ends the process",
+    "runtime.cli.options": "reads the environment",
+    "runtime.cli.run": "starts the loop",
+    "runtime.cli.stopping": "signals before there is a loop",
+    "runtime.cli.venue": "starts the loop of the other party",
+    "runtime.cli.record": "starts the loop",
     "runtime.clock": "the one that asks the system",
     "runtime.control.heartbeat": "a file that says a run is alive",
     "runtime.control.lag": "measures the event loop",

@@ -7,6 +7,11 @@ HELD_UP = """
 import threading
 from runtime.control import leaving
 leaving.HELD_SECONDS = 0.05
+leave_at_once = leaving.os._exit
+def leave_late(code):
+    threading.Event().wait(0.5)  # as on a machine with other work to do
+    leave_at_once(code)
+leaving.os._exit = leave_late
 threading.Thread(target=threading.Event().wait, name="mine").start()
 for _ in range(20):
     leaving.see_out(3)

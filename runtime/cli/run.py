@@ -1,0 +1,203 @@
+"""Run a strategy: `tidegate run` and `tidegate demo`."""
+
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from runtime.cli.app import app, fail
+from runtime.cli.options import (
+    Columns,
+    Config,
+    Data,
+    Duration,
+    Feed,
+    FeedUrl,
+    LogFormat,
+    LogLevel,
+    Name,
+    Param,
+    Rate,
+    Seed,
+    Speed,
+    StateDir,
+    check_duration,
+    column_mapping,
+    credentials_of_environment,
+    pace_of,
+    pairs,
+)
+from runtime.cli.stopping import stop_came_early
+from runtime.control.leaving import leave, see_out
+from runtime.errors import ConfigError, Stopped
+
+
+@app.command()
+def run(
+    strategy: Annotated[str, typer.Argument(help="FILE.py or FILE.py:Class")],
+    feed: Feed = None,
+    feed_url: FeedUrl = None,
+    data: Data = None,
+    speed: Speed = None,
+    clock: Annotated[
+        str | None, typer.Option(help="whose time counts at a venue: auto, wall or venue")
+    ] = None,
+    seed: Seed = None,
+    rate: Rate = None,
+    minutes: Annotated[float | None, typer.Option(help="market time of a synthetic tape")] = None,
+    columns: Columns = None,
+    duration: Duration = None,
+    cash: Annotated[float | None, typer.Option(help="starting cash of the paper account")] = None,
+    param: Param = None,
+    config: Config = None,
+    quota: Annotated[
+        str | None, typer.Option(help="training quota by name: lean-local, unlimited, O2-8 ...")
+    ] = None,
+    training: Annotated[
+        bool | None, typer.Option("--training/--no-training", help="start with training on or off")
+    ] = None,
+    isolation: Annotated[
+        str | None, typer.Option(help="how training jobs are run: thread, process or cluster")
+    ] = None,
+    name: Name = None,
+    state_dir: StateDir = None,
+    persist: Annotated[
+        bool | None,
+        typer.Option(
+            "--persist/--no-persist",
+            help="keep quota and models for the next run; by default not on a tape",
+        ),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="SLOT=FILE: serve a finished model, never train it; repeatable"),
+    ] = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+    log_file: Annotated[str | None, typer.Option(help="write the log to this file as well")] = None,
+) -> None:
+    """Run a strategy: on the embedded paper venue unless another feed is named.
+
+    Examples:
+    tidegate run strategies/ema_cross.py
+
+    tidegate run my.py:Momentum --feed replay --data data/spy --speed max -p symbol=SPY
+
+    tidegate run my.py --feed coinbase
+
+    kill -USR1 PID switches training off and on, kill -USR2 PID trains now, Ctrl-C stops in order.
+    """
+    overrides = {
+        "name": name,
+        "state_dir": state_dir,
+        "persist": persist,
+        "models": pairs("--model", model),
+        "parameters": pairs("--param", param),
+        "feed": {
+            "kind": feed,
+            "url": feed_url,
+            "data": data or None,
+            "speed": pace_of(speed),
+            "clock": clock,
+            "seed": seed,
+            "rate": rate,
+            "minutes": minutes,
+            "table": {"columns": column_mapping(columns) or None},
+        },
+        "trading": {"cash": cash},
+        "training": {"preset": quota, "enabled": training, "isolation": isolation},
+        "log": {"level": log_level, "format": log_format, "file": log_file},
+    }
+    run_to_exit(strategy, overrides, config, duration)
+
+
+@app.command()
+def demo(
+    duration: Annotated[
+        float, typer.Option(help="stop in order after this many seconds; 0 runs until Ctrl-C")
+    ] = 60.0,
+    seed: Seed = None,
+    state_dir: StateDir = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+) -> None:
+    """Watch a model train, become ready and trade on the embedded paper venue: no keys, no data."""
+    from strategies import folder  # noqa: PLC0415  # the CLI knows the examples by place only
+
+    overrides = {
+        "state_dir": state_dir,
+        "feed": {"kind": "paper", "seed": seed, "rate": 50.0},
+        "training": {"isolation": "process"},
+        "log": {"level": log_level, "format": log_format},
+    }
+    run_to_exit(str(folder() / "order_flow_model.py"), overrides, None, duration or None)
+
+
+def run_to_exit(
+    strategy: str, overrides: dict[str, Any], config: Path | None, duration: float | None
+) -> None:
+    """Load, run, and leave with the exit code."""
+    # Here and not above, so that --help and --version answer at once.
+    from runtime.control.state import check_free, deployment_name  # noqa: PLC0415
+    from runtime.feed_options import check_feed_options  # noqa: PLC0415
+    from runtime.loading import load_strategy  # noqa: PLC0415
+    from runtime.settings import load_settings  # noqa: PLC0415
+
+    check_duration(duration)
+    if "" in (overrides["feed"].get("data") or []):
+        raise ConfigError("--data is empty: a file or folder of recorded market data is needed")
+    settings, ignored = load_settings(config, overrides)
+    check_feed_options(overrides["feed"], settings.feed)
+    loaded = load_strategy(strategy)
+    if stop_came_early():
+        raise Stopped(0)  # and the file has swallowed it
+    if settings.persists:
+        check_free(Path(settings.state_dir), deployment_name(settings.name, type(loaded).__name__))
+    # Last, so that what can't begin is told at once.
+    import anyio  # noqa: PLC0415
+
+    from runtime.assembly import run_strategy  # noqa: PLC0415
+    from runtime.control.logs import open_log  # noqa: PLC0415
+    from runtime.control.strays import hear_strays  # noqa: PLC0415
+
+    with open_log(settings.log) as (log, writer):
+
+        def left(sentence: str) -> None:
+            writer.close()
+            leave(1, at_once=True, words=f"tidegate: {sentence}\n")
+
+        if ignored:
+            log.info("LEAN settings without a meaning here", keys=", ".join(ignored))
+
+        async def to_its_end() -> int:
+            hear_strays(log, writer)
+            outcome = await run_strategy(
+                loaded,
+                settings,
+                log,
+                duration=duration,
+                credentials=credentials_of_environment(),
+                leave=left,
+            )
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)  # it has ended, and goes on to say how
+            log.info("summary", **outcome.figures())
+            code = 0 if outcome.failure is None else fail(outcome.failure)
+            if outcome.left_running:  # a thread that ignores its stop would hold up the interpreter
+                with suppress(OSError):
+                    sys.stderr.write(f"tidegate: left without {', '.join(outcome.left_running)}\n")
+                writer.close()
+                leave(code, at_once=True)
+            see_out(code)
+            return code
+
+        try:
+            code = anyio.run(to_its_end)
+        except Exception:
+            log.debug("failed", traceback=traceback.format_exc())
+            raise
+    raise typer.Exit(code)
