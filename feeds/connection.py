@@ -405,6 +405,7 @@ class Connection:
             end = start + max(0, received - since)
             events.append(Gap(None, start, end, received, reason))
         events.append(self._status(FeedState.LIVE))
+        self._events -= len(events)  # these are ours, not the venue's
         return events
 
 

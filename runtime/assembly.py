@@ -1,10 +1,12 @@
 """Settings become objects; with `sources`, the only file that knows every concrete class."""
 
+import inspect
 import secrets
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 import anyio
+import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from feeds.base import Feed
@@ -64,7 +66,7 @@ async def run_strategy(
     name = type(strategy).__name__
     run_id = f"{name[:24]}-{secrets.token_hex(4)}"
     log = log.bind(run=run_id)
-    async with open_deployment(settings, name, log) as deployment:
+    async with open_deployment(settings, name, log, _file_of(strategy)) as deployment:
 
         def left(sentence: str) -> None:
             end_heartbeat(deployment.path, run_id, sentence)
@@ -91,10 +93,19 @@ async def run_strategy(
                     outcome = await run.run(duration)
                     tasks.cancel_scope.cancel()
                 reason = outcome.reason
-                return outcome
+            if opened.venue is not None:  # it has ended, and said what it read
+                outcome = msgspec.structs.replace(outcome, venue=opened.venue.audit)
+            return outcome
         finally:
             with anyio.CancelScope(shield=True):  # no sign of life stays behind
                 await anyio.to_thread.run_sync(end_heartbeat, deployment.path, run_id, reason)
+
+
+def _file_of(strategy: Strategy) -> str:
+    try:
+        return inspect.getfile(type(strategy))
+    except (TypeError, OSError):  # a class that was made elsewhere than in a file
+        return ""
 
 
 async def _watch(venue: EmbeddedVenue, run: LiveRun) -> None:

@@ -53,7 +53,7 @@ class Deployment(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def open_deployment(
-    settings: Settings, strategy: str, log: FilteringBoundLogger
+    settings: Settings, strategy: str, log: FilteringBoundLogger, file: str = ""
 ) -> AsyncIterator[Deployment]:
     """Lock the folder and read what is there; leaving the context writes the quota once more.
 
@@ -61,6 +61,7 @@ async def open_deployment(
         settings: name, folder, quota, finished models.
         strategy: its class's name, which names the deployment where nothing else does.
         log: where trouble is told.
+        file: that the strategy is written in; a folder that another file has left is told.
 
     Raises:
         AlreadyRunning: another run has the folder.
@@ -74,6 +75,14 @@ async def open_deployment(
         return
     folder = await anyio.to_thread.run_sync(StateFolder.open, Path(settings.state_dir), name)
     try:
+        other = await anyio.to_thread.run_sync(folder.take_over, file)
+        if other:
+            log.warning(
+                "the quota and models here were left by another file",
+                folder=str(path),
+                left_by=other,
+                text="give this one a --name of its own, unless that file has moved",
+            )
         found, ledger = await anyio.to_thread.run_sync(_read, folder, settings, log)
         await ledger.settled()
         yield found

@@ -16,7 +16,7 @@ import anyio
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from feeds.base import Feed, FeedStatistics
+from feeds.base import Audit, Feed, FeedStatistics
 from feeds.events import SECOND, Event
 from feeds.moments import moments
 from runtime.callbacks import describe
@@ -39,7 +39,14 @@ from runtime.control.logs import free_names
 from runtime.control.pace import Pace
 from runtime.control.watchdog import Watchdog
 from runtime.engine import Engine, EngineEvent, EngineStatistics
-from runtime.errors import ConfigError, InternalError, RunFailed, StrategyError, TidegateError
+from runtime.errors import (
+    ConfigError,
+    FeedError,
+    InternalError,
+    RunFailed,
+    StrategyError,
+    TidegateError,
+)
 from runtime.settings import EngineSettings
 from runtime.slices import MARKET_KINDS, Pending
 from runtime.trading.broker import Broker
@@ -60,7 +67,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """How a run ended, and its books: money in the account's currency, exact decimals as text.
 
     `failure` is None after a clean stop. `left_running` names jobs that ignored the stop. `skipped`
-    counts predictions for want of a ready model, by slot and cause.
+    counts predictions for want of a ready model, by slot and cause. `venue` accounts for the rows
+    that the embedded venue has read, where it plays recorded data.
     """
 
     reason: str
@@ -73,6 +81,7 @@ class Outcome(msgspec.Struct, frozen=True):
     fees: str
     left_running: tuple[str, ...]
     skipped: Mapping[str, Mapping[str, int]] = {}
+    venue: Audit | None = None
 
     def figures(self) -> dict[str, object]:
         """Return what a summary line shows."""
@@ -108,6 +117,12 @@ class Outcome(msgspec.Struct, frozen=True):
                 rows["feed_rows_joined"] = self.feed.rows_joined
             rows["feed_not_subscribed"] = self.feed.foreign
             rows["feed_not_played"] = self.feed.unplayed
+        if self.venue is not None:
+            rows |= {
+                f"venue_{name}": count
+                for name, count in msgspec.structs.asdict(self.venue).items()
+                if count
+            }
         return rows
 
 
@@ -241,8 +256,15 @@ class LiveRun:
             with anyio.move_on_after(duration) as limit:
                 await self._stop.wait()
             if limit.cancelled_caught:
-                self.stop(f"the duration of {duration:g} s is over")
+                self.stop(f"the duration of {duration:g} s is over", self._never_reached())
             tasks.cancel_scope.cancel()
+
+    def _never_reached(self) -> FeedError | None:
+        """Say it where no connection has heard a word: a run of nothing is no clean one."""
+        lines = self.feed.statistics().connections
+        if not lines or any(line.frames for line in lines):
+            return None
+        return FeedError(f"{self.feed.statistics().name} was not reached before the end")
 
     async def _end(self) -> None:
         """End in order: no new orders, cancel the open ones, goodbye, training out."""

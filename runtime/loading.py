@@ -42,7 +42,8 @@ def load_strategy(reference: str) -> Strategy:
     except Stopped:
         raise
     except BaseException as error:  # an author's __init__ may raise anything
-        raise StrategyError(f"{strategy.__name__}() raised {describe(error)}", "load") from error
+        within = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+        raise StrategyError(f"{strategy.__name__}() raised {describe(within)}", "load") from error
     require_plain_callbacks(made)
     return made
 

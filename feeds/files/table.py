@@ -159,7 +159,8 @@ class TableParser:
         columns = self.columns
         if self._mapping.symbol is None and "symbol" not in columns:
             raise ConfigError(
-                f"{self._name} has no column of symbols: declare the symbol in the table mapping"
+                f"{self._name} has no column of symbols: name one with --columns symbol=COLUMN, or "
+                "declare the one symbol in the settings, as symbol in [feed.table]"
             )
         if "time" in columns:
             if all(role in columns for role in _BAR):

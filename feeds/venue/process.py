@@ -13,7 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
@@ -21,13 +21,16 @@ from anyio.abc import ByteReceiveStream, Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 from msgspec import Struct
 
-from feeds.base import Market
+from feeds.base import Audit, Market
 from feeds.errors import ConfigError, FeedError, TidegateError
 from feeds.events import Symbol
 from feeds.session import only
 from feeds.venue.bars import MinuteBars
 from feeds.venue.protocol import Credentials
 from feeds.venue.server import serve
+
+if TYPE_CHECKING:
+    from feeds.venue.recorded import RecordedMarket
 
 START_TIMEOUT = 10.0
 STOP_TIMEOUT = 2.0
@@ -73,12 +76,14 @@ class _Address(Struct, frozen=True):
 class EmbeddedVenue:
     """A running venue. `url` has no path; `key` and `secret` log in to it.
 
-    `start` is the time of a tape's first event, ns UTC; None where the market begins now.
+    `start` is the time of a tape's first event, ns UTC; None where the market begins now. `audit`
+    accounts for the rows of recorded data, once the venue has ended by itself or in order.
     """
 
     def __init__(self, process: Process, address: _Address, errors: "_Tail") -> None:
         self.url, self.key, self.secret = address.url, address.key, address.secret
         self.start = address.start
+        self.audit: Audit | None = None
         self._process, self._errors = process, errors
 
     @property
@@ -139,18 +144,22 @@ async def embedded_venue(
     )
     if process.stdout is None or process.stderr is None:
         raise RuntimeError("the venue's process was opened without its pipes")
-    errors = _Tail(process.stderr)
+    errors, lines = _Tail(process.stderr), BufferedByteReceiveStream(process.stdout)
+    venue: EmbeddedVenue | None = None
     failure: BaseException | None = None
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(errors.read)
             try:
-                address = await _greeting(process, process.stdout, errors)
-                yield EmbeddedVenue(process, address, errors)
+                address = await _greeting(process, lines, errors)
+                venue = EmbeddedVenue(process, address, errors)
+                yield venue
             except BaseException as error:  # noqa: BLE001 - carried past the task group, unwrapped
                 failure = error
             with anyio.CancelScope(shield=True):
                 await _end(process)
+                if venue is not None:
+                    venue.audit = await _audit(lines)
             tasks.cancel_scope.cancel()
     finally:
         with anyio.CancelScope(shield=True):
@@ -159,10 +168,10 @@ async def embedded_venue(
         raise failure
 
 
-async def _greeting(process: Process, stdout: ByteReceiveStream, errors: _Tail) -> _Address:
+async def _greeting(process: Process, lines: BufferedByteReceiveStream, errors: _Tail) -> _Address:
     try:
         with anyio.fail_after(START_TIMEOUT):
-            line = await BufferedByteReceiveStream(stdout).receive_until(b"\n", LONGEST_LINE)
+            line = await lines.receive_until(b"\n", LONGEST_LINE)
         return msgspec.json.decode(line, type=_Address)
     except TimeoutError:
         reason = f"it said nothing for {START_TIMEOUT:g} s"
@@ -179,6 +188,17 @@ async def _greeting(process: Process, stdout: ByteReceiveStream, errors: _Tail) 
     raise FeedError(f"the paper venue did not start: {reason}; {said[-1]}")
 
 
+async def _audit(lines: BufferedByteReceiveStream) -> Audit | None:
+    """Read what an ended venue said of its rows; one that was killed, or had none, said nothing."""
+    try:
+        with anyio.move_on_after(STOP_TIMEOUT):  # a child of its own may have kept the pipe
+            line = await lines.receive_until(b"\n", LONGEST_LINE)
+            return msgspec.json.decode(line, type=Audit)
+    except (anyio.IncompleteRead, anyio.DelimiterNotFound, msgspec.DecodeError):
+        pass
+    return None
+
+
 async def _end(process: Process) -> None:
     if process.returncode is None:
         process.terminate()
@@ -192,16 +212,16 @@ async def _end(process: Process) -> None:
 # --- in the child -----------------------------------------------------------------------------
 
 
-def _market(options: VenueOptions) -> tuple[Market, dict[Symbol, str]]:
-    """Make the market, and name the symbols of it that Alpaca's stream has no words for."""
+def _market(options: VenueOptions) -> "tuple[Market, RecordedMarket | None]":
+    """Make the market; with it, the recorded one that it plays, if any."""
     if options.data:
         from feeds.venue.recorded import RecordedMarket  # noqa: PLC0415 - readers of files
 
         recorded = RecordedMarket(options.data, options.table)
-        return MinuteBars(recorded), recorded.untold
+        return MinuteBars(recorded), recorded
     from feeds.market import SyntheticMarket  # noqa: PLC0415 - numpy, only where it is needed
 
-    return MinuteBars(SyntheticMarket(options.seed, options.rate)), {}
+    return MinuteBars(SyntheticMarket(options.seed, options.rate)), None
 
 
 class Opening(Struct, frozen=True):
@@ -222,14 +242,18 @@ async def serve_until_signal(
     announce: Callable[[Opening], None],
     *,
     or_end_of_input: bool = False,
-) -> None:
+) -> Audit | None:
     """Serve until SIGTERM or SIGINT; `announce` is told once it listens.
+
+    Returns:
+        What became of the rows of recorded data.
 
     Raises:
         ConfigError: the options name data or an address that cannot be served.
     """
-    market, untold = await anyio.to_thread.run_sync(_market, options)
+    market, recorded = await anyio.to_thread.run_sync(_market, options)
     start = market.start
+    untold = recorded.untold if recorded else {}
 
     def opened(url: str) -> None:
         announce(Opening(url, start, untold))
@@ -238,6 +262,7 @@ async def serve_until_signal(
         await _serve(market, options, credentials, opened, or_end_of_input)
     except BaseExceptionGroup as group:
         raise only(group) from None
+    return recorded.audit() if recorded else None
 
 
 async def _serve(
@@ -290,10 +315,13 @@ def main() -> int:
 
     serve_here = partial(serve_until_signal, options, credentials, greet, or_end_of_input=True)
     try:
-        anyio.run(serve_here)
+        audit = anyio.run(serve_here)
     except TidegateError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_CONFIG if isinstance(error, ConfigError) else 1
+    if audit is not None:
+        sys.stdout.write(msgspec.json.encode(audit).decode() + "\n")
+        sys.stdout.flush()
     return 0
 
 

@@ -17,7 +17,8 @@ from feeds.files import SourceTape, TableMapping, open_source
 class RecordedMarket:
     """A tape as a market: it has the symbols that it holds, where the files tell.
 
-    `untold` are the symbols that hold nothing Alpaca's stream has words for, and what they hold.
+    `untold` are the symbols that hold nothing Alpaca's stream has words for, and what they hold;
+    `audit` accounts for the rows read so far.
 
     Args:
         paths: files and folders.
@@ -30,6 +31,7 @@ class RecordedMarket:
 
     def __init__(self, paths: Sequence[str], table: Mapping[str, Any]) -> None:
         source = open_source([Path(path) for path in paths], msgspec.convert(table, TableMapping))
+        self.audit = source.audit
         self.untold = _untold(source.first_events())
         self._symbols, self._tells_all = source.symbols, source.tells_all
         self._tape = SourceTape(source)

@@ -121,7 +121,12 @@ def demo(
         float, typer.Option(help="stop in order after this many seconds; 0 runs until Ctrl-C")
     ] = 60.0,
     seed: Seed = None,
+    name: Name = "demo",
     state_dir: StateDir = None,
+    persist: Annotated[
+        bool,
+        typer.Option("--persist/--no-persist", help="keep quota and models for the next demo"),
+    ] = False,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
@@ -129,7 +134,9 @@ def demo(
     from strategies import folder  # noqa: PLC0415  # the CLI knows the examples by place only
 
     overrides = {
+        "name": name,
         "state_dir": state_dir,
+        "persist": persist,
         "feed": {"kind": "paper", "seed": seed, "rate": 50.0},
         "training": {"isolation": "process"},
         "log": {"level": log_level, "format": log_format},

@@ -15,6 +15,7 @@ from typing import Self
 from runtime.errors import AlreadyRunning, ConfigError
 
 LOCK = "lock"
+OWNER = "strategy"
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 
 
@@ -108,6 +109,21 @@ class StateFolder:
         os.close(self._lock)
         self._lock = lock
         return f"the state folder {self.path} had vanished and was made again"
+
+    def take_over(self, file: str) -> str:
+        """Note whose folder it is from now on; return the file of before, "" if it is the same.
+
+        Two files may each have a class of one name, which names the folder unless it is given one.
+        """
+        owner, file = self.path / OWNER, str(Path(file).resolve()) if file else ""
+        try:
+            before = owner.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            before = ""
+        if file and before != file:
+            with suppress(OSError):  # it is a hint: what else cannot be written is told
+                owner.write_text(file, encoding="utf-8")
+        return before if file and before != file else ""
 
     def close(self) -> None:
         """Give the folder free."""

@@ -148,7 +148,7 @@ def test_no_path_at_all() -> None:
 def test_table_that_needs_a_mapping_says_so(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("time,price\n1600000000,1.5\n")
-    assert "declare the symbol" in refused([path])
+    assert "--columns symbol=COLUMN" in refused([path])
 
 
 def test_damage_is_seen_before_anything_runs(tmp_path: Path) -> None:

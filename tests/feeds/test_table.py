@@ -258,7 +258,7 @@ def test_symbols_come_from_their_column() -> None:
     ("header", "mapping", "message"),
     [
         ("a,b", TableMapping(symbol=X), "has columns a, b: declare"),
-        ("time,price", TableMapping(), "declare the symbol"),
+        ("time,price", TableMapping(), "has no column of symbols"),
         ("time,open,high,low,close", TableMapping(symbol=X), "declare their span"),
         ("time,bid", TableMapping(symbol=X), "declare the columns"),
         ("time,price", TableMapping(symbol=X, columns={"size": "vol"}), "no column 'vol'"),

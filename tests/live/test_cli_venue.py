@@ -107,6 +107,15 @@ def test_a_url_that_is_none(tmp_path: Path, url: str, words: str) -> None:
     assert ended.code == 2
 
 
+def test_a_venue_that_was_never_reached_is_no_clean_run(tmp_path: Path) -> None:
+    """The duration is over before the connection has given up."""
+    file = strategy(tmp_path, CHATTY)
+    url = f"ws://127.0.0.1:{free_port()}"
+    ended = run(tmp_path, "run", file, "--venue-url", url, "--duration", "0.5", env=KEYS)
+    ended.assert_one_sentence("paper was not reached before the end")
+    assert ended.code == 1
+
+
 @pytest.mark.parametrize("option", ["--venue-url", "--feed=alpaca --feed-url"])
 def test_a_venue_at_a_url(tmp_path: Path, option: str) -> None:
     with venue(0) as (url, _):

@@ -132,3 +132,13 @@ def test_a_rollback_of_nothing_says_what_there_is(tmp_path: Path) -> None:
     ended = run(tmp_path, "models", "rollback", "m")
     ended.assert_one_sentence("say which deployment with --name: .tidegate has none")
     assert ended.code == 2
+
+
+def test_models_that_another_file_has_left_are_told(tmp_path: Path) -> None:
+    """Both classes are called Mine, which names the folder; with a name of its own each has one."""
+    quick = ("--feed", "synthetic", "--minutes", "0.1", "--speed", "max", "--persist")
+    for name, told in (("a.py", 0), ("a.py", 0), ("b.py", 1), ("b.py", 0)):
+        file = strategy(tmp_path, "def on_data(self, slice): pass", name)
+        ended = run(tmp_path, "run", file, *quick)
+        assert ended.code == 0
+        assert len(ended.of("the quota and models here were left by another file")) == told

@@ -88,6 +88,9 @@ async def test_same_tape_same_run_whatever_carries_it_and_however_fast(
         assert outcome.failure is None
         assert outcome.reason == "the data has ended"
         runs.append((strategy.began, strategy.told, strategy.fills, outcome.engine))
+        if way["kind"] == "paper":
+            assert outcome.figures()["venue_rows_used"] == outcome.figures()["venue_events"] == 1800
+            assert outcome.figures()["feed_events"] == 1800
     assert runs[0][0] == START
     assert len(runs[0][1]) >= 8
     assert len(runs[0][2]) == 1

@@ -48,6 +48,7 @@ def test_an_unclear_choice_is_refused(tmp_path: Path, text: str, suffix: str, wo
         ("import sys\nsys.exit(0)\n", r"raised SystemExit: 0 \(mine.py, line 2\) while loading"),
         ("raise KeyboardInterrupt\n", r"raised KeyboardInterrupt \(mine.py, line 1\)"),
         (GOOD + "    def __init__(self):\n        raise SystemExit\n", r"A\(\) raised SystemExit"),
+        (GOOD + "    def __init__(self, x):\n        pass\n", r"positional argument: 'x'$"),
         ("x = 1\0\n", "source code string cannot contain null bytes"),
         ("x = '\udcff'\n", "syntax error"),
     ],

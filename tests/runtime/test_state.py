@@ -125,3 +125,12 @@ def test_whether_a_folder_is_free_is_known_without_taking_it(tmp_path: Path) -> 
     folder.close()
     check_free(tmp_path, "mine")
     StateFolder.open(tmp_path, "mine").close()
+
+
+def test_a_folder_that_another_file_has_left_is_known(tmp_path: Path) -> None:
+    folder = StateFolder.open(tmp_path, "mine")
+    try:
+        told = [folder.take_over(file) for file in ("a.py", "a.py", "b.py", "", "b.py")]
+    finally:
+        folder.close()
+    assert told == ["", "", str(Path("a.py").resolve()), "", ""]
