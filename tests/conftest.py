@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 # Commands are tested as users have them: with streams that hold back what they are given.
 os.environ.pop("PYTHONUNBUFFERED", None)
+# No test asserts a time, hypothesis' own deadline included: another process may have the cores.
+settings.register_profile("tidegate", deadline=None)
+settings.load_profile("tidegate")
 
 
 @pytest.fixture(autouse=True)

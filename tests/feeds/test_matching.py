@@ -362,7 +362,7 @@ ORDERS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(QUOTES | TRADES, max_size=12), ORDERS, st.integers(0, 12))
 def test_no_fill_is_kinder_than_the_market(
     events: list[MarketEvent],

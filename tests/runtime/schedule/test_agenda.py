@@ -197,7 +197,7 @@ MINUTES = st.integers(-180, 180).map(lambda minutes: minutes * MINUTE)
 HOURS = st.integers(-40 * 24, 90 * 24).map(lambda hours: hours * HOUR)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(MINUTES | HOURS, min_size=10, max_size=40))
 def test_whatever_the_clock_does_each_entry_fires_once_for_what_has_passed(
     steps: list[int],

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import StrategyError
@@ -216,7 +216,6 @@ def group(kind: str, anchor: int) -> Callable[[date], object]:
     return lambda d: (d.year, (d.month - 1) // size)
 
 
-@settings(deadline=None)
 @given(
     kind=st.sampled_from(sorted(LONGEST)),
     at_start=st.booleans(),

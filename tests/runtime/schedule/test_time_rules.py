@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import StrategyError
@@ -252,7 +252,6 @@ def test_a_time_far_before_its_date_is_found_from_before() -> None:
     assert found == ["2024-07-08 11:30", "2024-07-09 11:30", "2024-07-10 11:30"]
 
 
-@settings(deadline=None)
 @given(
     zone=st.sampled_from(["America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "UTC"]),
     interval=st.timedeltas(timedelta(minutes=7), timedelta(hours=30)),

@@ -331,7 +331,7 @@ PARTS = st.lists(st.integers(1, 10), max_size=4).filter(lambda parts: sum(parts)
 ENDS = st.sampled_from([None, U.CANCELLED, U.EXPIRED, U.REJECTED])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data(), PARTS, ENDS, st.booleans(), st.none() | st.integers(0, 8))
 def test_no_disorder_or_repetition_breaks_an_order(
     data: st.DataObject, parts: list[int], end: UpdateKind | None, lost: bool, cancel_at: int | None

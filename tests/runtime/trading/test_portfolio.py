@@ -158,7 +158,7 @@ FILLS = st.lists(st.builds(fill, SIGNED, PRICES, FEES, SYMBOLS), max_size=25)
 MARKS = st.floats(1e-6, 1e7, allow_nan=False)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(FILLS, MARKS, MARKS)
 def test_money_is_conserved_to_the_last_digit(
     fills: Sequence[Fill], mark_a: float, mark_b: float
@@ -176,7 +176,7 @@ def test_money_is_conserved_to_the_last_digit(
     assert Fraction(portfolio.equity) == Fraction(portfolio.cash) + value
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(FILLS)
 def test_the_portfolio_agrees_with_the_slow_model(fills: Sequence[Fill]) -> None:
     portfolio = after(*fills)

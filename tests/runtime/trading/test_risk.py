@@ -307,7 +307,7 @@ VIEWS = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(ORDERS, VIEWS)
 def test_nothing_unsound_ever_leaves(proposed: Order, view: RiskView) -> None:
     """Row 55: whatever is asked, the gate answers, and what it lets through is sound."""

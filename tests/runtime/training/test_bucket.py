@@ -210,7 +210,7 @@ class BucketMachine(RuleBasedStateMachine):
         assert 0 <= self.bucket.available <= self.bucket.capacity
 
 
-BucketMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+BucketMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=50)
 TestBucketMachine = BucketMachine.TestCase
 
 
@@ -218,7 +218,6 @@ TestBucketMachine = BucketMachine.TestCase
     refill=st.integers(0, 50),
     looks=st.lists(st.integers(0, 10**13), min_size=1, max_size=30).map(sorted),
 )
-@settings(deadline=None)
 def test_when_somebody_looks_does_not_change_what_is_there(refill: int, looks: list[int]) -> None:
     """Lazy is not pro rata: many small waits give what one long one gives."""
     often, once = drained(10**9, refill, 10**10 + 7), drained(10**9, refill, 10**10 + 7)

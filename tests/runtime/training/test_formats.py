@@ -11,7 +11,7 @@ import lightgbm
 import numpy as np
 import pytest
 import skops.io
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from river import linear_model
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
@@ -55,7 +55,6 @@ def same(left: Any, right: Any) -> bool:
 
 
 @given(PLAIN)
-@settings(deadline=None)
 def test_plain_data_comes_back_with_its_types(value: object) -> None:
     assert same(decode_plain(encode_plain(value)), value)
 

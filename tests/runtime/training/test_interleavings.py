@@ -188,5 +188,5 @@ class TrainingMachine(RuleBasedStateMachine):
         self.loop.close()
 
 
-TrainingMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=25, deadline=None)
+TrainingMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=25)
 TestTrainingMachine = TrainingMachine.TestCase

@@ -74,7 +74,7 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.integers(1, 6), st.integers(0, 4), st.integers(1, 60))
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_killed_runs_spend_what_one_that_was_never_killed_would(
     steps: list[tuple[str, int]], capacity: int, refill: int, interval: int
 ) -> None:

@@ -1,7 +1,7 @@
 """The first minute is free, then a token falls due as each further minute starts."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from feeds.events import MINUTE, SECOND
@@ -72,7 +72,6 @@ def test_a_clock_that_goes_back_bills_nothing() -> None:
     grace=st.integers(0, 100),
     quantum=st.integers(1, 70),
 )
-@settings(deadline=None)
 def test_spent_is_a_matter_of_run_time_alone(
     steps: list[tuple[int, bool]], grace: int, quantum: int
 ) -> None:

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.training.isolation.messages import Payload
@@ -17,7 +17,6 @@ def parts_of(sizes: list[int]) -> list[memoryview]:
     return [memoryview(bytes([n % 251]) * size) for n, size in enumerate(sizes, 1)]
 
 
-@settings(deadline=None)
 @given(SIZES)
 def test_parts_are_mapped_and_read_as_they_were(sizes: list[int]) -> None:
     parts = parts_of(sizes)

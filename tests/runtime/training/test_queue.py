@@ -219,5 +219,5 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.queue.is_idle is (blocked and not self.running)
 
 
-QueueMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+QueueMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestQueueMachine = QueueMachine.TestCase
