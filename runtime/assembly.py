@@ -14,6 +14,7 @@ from feeds.events import MINUTE, SECOND, AssetClass
 from feeds.venue.process import EmbeddedVenue
 from runtime.clock import Clock, SteadyClock
 from runtime.control.heartbeat import end_heartbeat
+from runtime.control.notify import Supervisor
 from runtime.control.pace import Pace
 from runtime.control.training_log import ReadinessLog, log_training
 from runtime.control.watchdog import Watchdog
@@ -54,11 +55,12 @@ async def run_strategy(
     duration: float | None = None,
     credentials: Credentials | None = None,
     leave: Callable[[str], None] | None = None,
+    supervisor: Supervisor | None = None,
 ) -> Outcome:
     """Run one strategy to its end and return how it ended.
 
     `leave` is called from a thread, with one sentence, where a callback never returns: it ends the
-    process.
+    process. `supervisor` is told when the run has begun, that it lives, and that it stops.
 
     Raises:
         TidegateError: the run could not begin; nothing is left behind.
@@ -88,6 +90,8 @@ async def run_strategy(
                 )
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(look_after, deployment, run.models, log)
+                    if supervisor is not None:
+                        tasks.start_soon(supervisor.keep_told, run.begun, run.stopping)
                     if opened.venue is not None:
                         tasks.start_soon(_watch, opened.venue, run)
                     outcome = await run.run(duration)

@@ -127,7 +127,12 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class LiveRun:
-    """One run of one strategy on one feed."""
+    """One run of one strategy on one feed.
+
+    Attributes:
+        begun: set when initialize is done, the models are back, and data may flow.
+        stopping: set when something has asked for the end.
+    """
 
     def __init__(
         self,
@@ -160,7 +165,8 @@ class LiveRun:
         self._wake = anyio.Event()
         self._room = anyio.Event()
         self._rearm = anyio.Event()
-        self._stop = anyio.Event()
+        self._stop = self.stopping = anyio.Event()
+        self.begun = anyio.Event()
         self._ending = anyio.CancelScope(shield=True)
         self._reason = ""
         self._failure: TidegateError | None = None
@@ -248,6 +254,7 @@ class LiveRun:
 
     async def _take_data(self, duration: float | None) -> None:
         """Let data flow until something asks for the end; after that no slice is dispatched."""
+        self.begun.set()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._guard, self._read)
             if not isinstance(self.clock, VirtualClock):

@@ -47,6 +47,8 @@ SHELLS = {
     "runtime.cli.venue": "starts the loop of the other party",
     "runtime.cli.record": "starts the loop",
     "runtime.clock": "the one that asks the system",
+    "runtime.control.first": "looks after another process",
+    "runtime.control.notify": "speaks to a service manager",
     "runtime.control.heartbeat": "a file that says a run is alive",
     "runtime.control.lag": "measures the event loop",
     "runtime.control.leaving": "ends the process",

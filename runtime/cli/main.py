@@ -12,6 +12,7 @@ import typer
 from runtime.cli import models, record, run, venue
 from runtime.cli.app import app, fail
 from runtime.cli.stopping import stop_before_start
+from runtime.control.first import stand_aside
 from runtime.control.leaving import leave
 from runtime.control.signals import hold_back
 from runtime.errors import InternalError, TidegateError
@@ -36,6 +37,7 @@ def _main(
 
 def main() -> NoReturn:
     """Run the command line; the only place that turns errors into exit codes."""
+    stand_aside()
     hold_back()
     sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     for number in (signal.SIGTERM, signal.SIGINT):

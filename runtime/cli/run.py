@@ -1,5 +1,6 @@
 """Run a strategy: `tidegate run` and `tidegate demo`."""
 
+import os
 import signal
 import sys
 import traceback
@@ -169,6 +170,7 @@ def run_to_exit(
 
     from runtime.assembly import run_strategy  # noqa: PLC0415
     from runtime.control.logs import open_log  # noqa: PLC0415
+    from runtime.control.notify import supervisor_of  # noqa: PLC0415
     from runtime.control.strays import hear_strays  # noqa: PLC0415
 
     with open_log(settings.log) as (log, writer):
@@ -189,6 +191,7 @@ def run_to_exit(
                 duration=duration,
                 credentials=credentials_of_environment(),
                 leave=left,
+                supervisor=supervisor_of(os.environ, os.getpid()),
             )
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_IGN)  # it has ended, and goes on to say how
