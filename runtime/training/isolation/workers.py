@@ -114,7 +114,7 @@ class Worker:
                     stderr=subprocess.DEVNULL,
                     pass_fds=(wardens.fileno(), theirs.fileno()),
                     env=environment(os.environ, limits.native_threads),
-                    start_new_session=True,
+                    process_group=0,  # the terminal's Ctrl+C is not for it
                 )
         except BaseException:
             control.close()
