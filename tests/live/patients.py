@@ -36,6 +36,15 @@ def open_kinds() -> list[str]:
     return sorted(kinds)
 
 
+def has_terminal() -> bool:
+    """Whether this process has a terminal that could stop it."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 class Bomb:
     """Cannot be pickled, or cannot be made again, or does something when it is."""
 
@@ -176,6 +185,9 @@ class Patient(Strategy):
             "stdin": sys.stdin.read(),
             "pid": os.getpid(),
             "parent": os.getppid(),
+            "session": os.getsid(0),
+            "group": os.getpgid(0),
+            "terminal": has_terminal(),
             "data": resource.getrlimit(resource.RLIMIT_DATA)[0],
             "core": resource.getrlimit(resource.RLIMIT_CORE)[0],
             "ctypes": ctypes.sizeof(ctypes.c_void_p),

@@ -403,6 +403,10 @@ async def test_a_worker_is_humble_and_knows_no_secret(
     assert seen["environment"]["HARMLESS"] == "seen"
     assert seen["environment"]["OMP_NUM_THREADS"] == "1"
     assert (seen["nice"], seen["scheduler"], seen["oom"]) == (19, os.SCHED_IDLE, "1000")
+    # Linux weighs sessions against each other: only within ours does the worker stand behind us.
+    assert seen["session"] == os.getsid(0)
+    assert seen["group"] == seen["pid"], "the terminal's Ctrl+C is not for it"
+    assert not seen["terminal"]
     assert seen["threads"] in ([], [1])
     assert (seen["data"], seen["core"]) == (LIMITS.memory_bytes, 0)
     # Standard input; output and errors; our socket; what the job came in, which is mapped.
