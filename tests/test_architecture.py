@@ -6,6 +6,7 @@ those under TYPE_CHECKING bind packages, not modules.
 """
 
 import ast
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
+FORKS = "runtime.training.isolation.warden"
 MAY_IMPORT = {
     "feeds": {"feeds"},
     "runtime": {"feeds", "runtime"},
@@ -166,15 +168,19 @@ def parse(name: str, source: str, *, is_package: bool = False) -> Module:
     return Module(frozenset(real.values()), frozenset(typing.values()), frozenset(calls - {""}))
 
 
-def read(packages: Iterable[str]) -> dict[str, Module]:
-    """All modules of these packages of the checkout."""
-    found = {}
+def sources(packages: Iterable[str]) -> Iterator[tuple[str, Path]]:
+    """Each module of these packages of the checkout, and its file."""
     for path in (p for package in packages for p in sorted((ROOT / package).rglob("*.py"))):
         parts = path.relative_to(ROOT).with_suffix("").parts
-        is_package = parts[-1] == "__init__"
-        name = ".".join(parts[:-1] if is_package else parts)
-        found[name] = parse(name, path.read_text("utf-8"), is_package=is_package)
-    return found
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def read(packages: Iterable[str]) -> dict[str, Module]:
+    """All modules of these packages of the checkout."""
+    return {
+        name: parse(name, path.read_text("utf-8"), is_package=path.stem == "__init__")
+        for name, path in sources(packages)
+    }
 
 
 def ours(wanted: str, modules: Mapping[str, Module]) -> str | None:
@@ -327,3 +333,18 @@ def test_planted_impurity_is_seen_through_others(source: str) -> None:
 )
 def test_pure_source_passes(source: str) -> None:
     assert impurities("feeds.a", planted(feeds__a=source)) == []
+
+
+def test_row_20_only_the_warden_forks_and_it_knows_the_standard_library_only() -> None:
+    """A fork of a process with threads may hang; the warden has one, and its imports start none."""
+    modules = read(["feeds", "runtime"])
+    forks = {"os.fork", "os.forkpty", "pty.fork", "multiprocessing"}
+    for name, path in sources(["feeds", "runtime"]):
+        tree = ast.parse(path.read_text("utf-8"))
+        called = {dotted(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        assert (name == FORKS) or not (called | modules[name].imports) & forks, name
+        keywords = {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword)}
+        assert "preexec_fn" not in keywords, name
+    top = ast.parse(Path(ROOT, *FORKS.split(".")).with_suffix(".py").read_text("utf-8")).body
+    known = {wanted for node in top for _, wanted in imported(node, "")}
+    assert {wanted.partition(".")[0] for wanted in known} <= sys.stdlib_module_names

@@ -308,7 +308,8 @@ def _construct(kind: str) -> Any:
 
 def _versions(*names: str) -> dict[str, str]:
     found = {name: getattr(sys.modules.get(name), "__version__", None) for name in names}
-    return {name: version for name, version in found.items() if isinstance(version, str)}
+    # Some libraries have a class of their own for it, which is written as the text that it is.
+    return {name: str(version) for name, version in found.items() if isinstance(version, str)}
 
 
 def _check_libraries(part: Part) -> None:

@@ -428,8 +428,14 @@ class TrainingManager:
             job.tell_done()
         elif bundle is not None:
             job.version = bundle.version
-            slot.serve(bundle)
-            self._report.tell(Kind.MODEL_PUBLISHED, job, slot.name, metrics=result.metrics)
+            replaced: list[object] = [slot.previous]
+            if slot.serve(bundle):
+                self._report.tell(Kind.MODEL_PUBLISHED, job, slot.name, metrics=result.metrics)
+                if result.let_go is not None:
+                    result.let_go(replaced)
+            else:  # one that was asked for later was done sooner
+                text = f"{slot.name}: version {slot.version} is newer, and serves already"
+                self._report.tell(Kind.MODEL_REJECTED, job, text, metrics=result.metrics)
         else:
             slot.readiness.not_yet(ReadinessCause.REJECTED)
             self._report.tell(Kind.MODEL_REJECTED, job, slot.name, metrics=result.metrics)

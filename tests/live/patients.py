@@ -214,6 +214,10 @@ class Patient(Strategy):
         self.count = -1
         return Bomb(self.get_parameter("bomb"))
 
+    def assigns_locks(self) -> object:
+        self.fresh, self.count, self.lock = threading.Lock(), -1, (i for i in range(3))
+        return 1
+
     def assigns_bomb(self) -> object:
         self.count = -1
         self.fresh = Bomb(self.get_parameter("bomb"))
@@ -265,6 +269,11 @@ class Patient(Strategy):
         held = []
         while True:
             held.append(np.ones(4_000_000))
+
+    def returns_more_than_there_is(self) -> int:
+        """One byte here, half a gigabyte wherever it is unpickled."""
+        self.fresh = np.broadcast_to(np.zeros(1, np.uint8), 500 << 20)
+        return 1
 
     def allocate_in_children(self) -> None:
         hog = "x = b'x' * (160 << 20); import time; time.sleep(600)"

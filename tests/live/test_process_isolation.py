@@ -20,6 +20,7 @@ import pytest
 
 from runtime.strategy import Strategy
 from runtime.training.isolation import process
+from runtime.training.isolation.workers import WorkerLimits
 from runtime.training.slots import ModelSlot
 from tests.live.learners import Learner, score
 from tests.live.patients import RELEASE, SPY, UNPICKLING, Patient
@@ -180,6 +181,8 @@ async def test_a_class_inside_a_function_says_so(ward: Ward) -> None:
     [
         ("returns_lock", "", "the returned value cannot be handed back: TypeError: cannot pickle"),
         ("assigns_lock", "", "self.fresh cannot be handed back: TypeError: cannot pickle"),
+        ("assigns_locks", "", "self.fresh cannot be handed back: TypeError: cannot pickle"),
+        ("assigns_locks", "", "; self.lock cannot be handed back: TypeError: cannot pickle"),
         ("returns_bomb", "raises", "the returned value cannot be handed back: ValueError: not me"),
         ("assigns_bomb", "raises", "self.fresh cannot be handed back: ValueError: not me"),
         ("returns_bomb", "acts", "the returned value cannot be taken from the worker: "),
@@ -232,6 +235,29 @@ async def test_row_63_a_crash_is_named_and_the_next_job_runs(
 async def test_row_62_too_much_memory_is_the_jobs_misfortune(ward: Ward, patient: Patient) -> None:
     assert (await ward.run(patient.allocate)).error.startswith("out of memory: ")
     assert (await ward.run(patient.nothing)).error == ""
+
+
+async def test_row_62_a_strategy_that_has_grown_too_large_is_told_so_and_may_shrink() -> None:
+    ward, patient = Ward(WorkerLimits(400 << 20, result_bytes=1 << 30)), Patient()
+    ward.admit(patient)
+    try:
+        result = await ward.run(patient.returns_more_than_there_is)
+        if result.commit is not None:  # else it was too much for the worker already
+            result.commit()
+        patient.fresh = np.zeros(500 << 20, np.uint8)
+        for _ in range(2):
+            assert (await ward.run(patient.nothing)).error == (
+                "out of memory: MemoryError: the strategy's attributes have 500 MB (a worker may "
+                "use 400 MB: training.memory_mb)"
+            )
+        del patient.fresh
+        pid = (await ward.run(patient.pid, patient.slot)).value
+        assert (await ward.run(patient.allocate)).error.startswith("out of memory: ")
+        assert (await ward.run(patient.pid, patient.slot)).value != pid
+    finally:
+        await ward.isolation.close()
+    left = [line.fields for line in ward.lines if line.text.startswith("the worker is replaced")]
+    assert left[-1] == {"left": "memory"}
 
 
 async def test_row_62_what_children_take_counts(ward: Ward, patient: Patient) -> None:
@@ -344,6 +370,7 @@ async def test_a_worker_is_kept_unless_something_was_left_in_it(
     first = (await ward.run(patient.pid, patient.slot)).value
     assert (await ward.run(patient.leave_thread, patient.slot)).value == first
     assert (await ward.run(patient.pid, patient.slot)).value != first
+    assert "threads" in [line.fields.get("left") for line in ward.lines]
 
 
 # ---- floods ----------------------------------------------------------------------------------
@@ -472,8 +499,8 @@ async def test_an_idle_worker_that_was_killed_is_replaced(fresh: Ward) -> None:
 
 @pytest.fixture(scope="module")
 def school() -> Iterator[Ward]:
-    """An isolation for another strategy."""
-    made = Ward()
+    """An isolation for another strategy; torch by itself takes half a gigabyte."""
+    made = Ward(WorkerLimits(memory_bytes=2 << 30))
     yield made
     anyio.run(made.isolation.close)
 

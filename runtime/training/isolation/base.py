@@ -25,7 +25,8 @@ class JobResult(msgspec.Struct, frozen=True):
     `accepted` is the word of the slot's gate about the value. `data_until` is the engine time (ns
     UTC) of the newest data the method read, None where it read none by `history`. `encoded` is the
     value as it can be stored, None where it is not to be, or cannot be because it is `unstorable`.
-    `commit` makes what else the method changed come true; to be called on the loop, once.
+    `commit` makes what else the method changed come true; to be called on the loop, once. `let_go`
+    takes what the value replaces, in a list that it empties; None where that may go at once.
     """
 
     value: Any = None
@@ -37,6 +38,7 @@ class JobResult(msgspec.Struct, frozen=True):
     commit: Callable[[], None] | None = None
     encoded: Encoded | None = None
     unstorable: str = ""
+    let_go: Callable[[list[object]], None] | None = None
 
 
 class Isolation(Protocol):

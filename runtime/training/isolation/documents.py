@@ -5,7 +5,6 @@ arrays) are kept out of the bytes. What belongs to the runtime (the strategy, it
 does not travel: it is referred to by name and looked up on the other side.
 """
 
-import io
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,12 +36,23 @@ class Source(Protocol):
         ...
 
 
-class Unwritable(Exception):
-    """A document could not be made; `name` says which, the message why."""
+class Fault(NamedTuple):
+    """Which document, and why."""
 
-    def __init__(self, name: str, reason: str) -> None:
+    name: str
+    reason: str
+
+
+class Unwritable(Exception):
+    """A document could not be made; `name` says which, the message why.
+
+    `faults` are all that are known, that one first.
+    """
+
+    def __init__(self, name: str, reason: str, others: Sequence[Fault] = ()) -> None:
         super().__init__(reason)
         self.name = name
+        self.faults = (Fault(name, reason), *others)
 
 
 class Unreadable(Unwritable):
@@ -50,11 +60,15 @@ class Unreadable(Unwritable):
 
 
 class Written(NamedTuple):
-    """So many documents: one stream of bytes, and the buffers kept out of it, in order."""
+    """So many documents: one stream of bytes, and the buffers kept out of it, in order.
+
+    `sizes` are the bytes that each document has in the stream, and in buffers of its own.
+    """
 
     documents: int
     stream: memoryview
     buffers: list[memoryview]
+    sizes: list[tuple[int, int]]
 
     @property
     def parts(self) -> list[memoryview]:
@@ -70,18 +84,32 @@ def look_up(*reference: str | int) -> object:
     return _RESOLVE.get()(reference)
 
 
-class _Writer(pickle.Pickler):
-    def __init__(self, stream: io.BytesIO, buffers: list[memoryview], refer: Refer) -> None:
-        super().__init__(stream, 5, buffer_callback=self._keep)
-        self._buffers = buffers
-        self._refer = refer
+class _Sink:
+    """Takes the bytes of documents.
 
-    def _keep(self, buffer: pickle.PickleBuffer) -> bool:
-        raw = buffer.raw()
-        if raw.nbytes < SMALL_BUFFER:
-            return True
-        self._buffers.append(raw)
-        return False
+    Its method is Python on purpose: between two calls the interpreter lets other threads in, which
+    the pickler by itself never does.
+    """
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, data: bytes, /) -> None:
+        self.data += data
+
+
+class _Writer(pickle.Pickler):
+    def __init__(self, sink: _Sink, buffers: list[memoryview], refer: Refer) -> None:
+        def keep(buffer: pickle.PickleBuffer) -> bool:
+            raw = buffer.raw()
+            if raw.nbytes < SMALL_BUFFER:
+                return True
+            buffers.append(raw)
+            return False
+
+        # No method of its own: a pickler in a cycle would keep what it has seen until a collection.
+        super().__init__(sink, 5, buffer_callback=keep)
+        self._refer = refer
 
     def reducer_override(self, value: object) -> Any:
         reference = self._refer(value)
@@ -108,24 +136,41 @@ def write(items: Sequence[tuple[str, object]], refer: Refer, limit: int | None =
         limit: the bytes that all of it may have.
 
     Raises:
-        Unwritable: one cannot be pickled, or is too large.
+        Unwritable: some cannot be pickled, each is named; or one is too large.
     """
-    stream, buffers = io.BytesIO(), list[memoryview]()
-    writer = _Writer(stream, buffers, refer)
-    total = out_of_band = 0
-    for name, value in items:
-        already = len(buffers)
-        try:
-            writer.dump(value)
-        except RecursionError:
-            raise Unwritable(name, "it is nested too deeply") from None
-        except Exception as error:  # an object may raise anything while it is pickled
-            raise Unwritable(name, f"{type(error).__name__}: {error}"[:REASON_CHARS]) from error
-        out_of_band += sum(raw.nbytes for raw in buffers[already:])
-        before, total = total, stream.tell() + out_of_band
+    sink, buffers = _Sink(), list[memoryview]()
+    writer = _Writer(sink, buffers, refer)
+    sizes: list[tuple[int, int]] = []
+    total = 0
+    for place, (name, value) in enumerate(items):
+        at, already = len(sink.data), len(buffers)
+        reason = _dump(writer, value)
+        if reason:
+            others = items[place + 1 :]
+            raise Unwritable(name, reason, [f for o in others if (f := _fault(*o, refer))])
+        sizes.append((len(sink.data) - at, sum(raw.nbytes for raw in buffers[already:])))
+        size = sum(sizes[-1])
+        total += size
         if limit is not None and total > limit:
-            raise Unwritable(name, f"it has {total - before} bytes, all together may have {limit}")
-    return Written(len(items), stream.getbuffer(), buffers)
+            raise Unwritable(name, f"it has {size} bytes, all together may have {limit}")
+    return Written(len(items), memoryview(sink.data), buffers, sizes)
+
+
+def _fault(name: str, value: object, refer: Refer) -> Fault | None:
+    """Say what is wrong with one document by itself."""
+    reason = _dump(_Writer(_Sink(), [], refer), value)
+    return Fault(name, reason) if reason else None
+
+
+def _dump(writer: _Writer, value: object) -> str:
+    """Write a document and return "", or why it cannot be."""
+    try:
+        writer.dump(value)
+    except RecursionError:
+        return "it is nested too deeply"
+    except Exception as error:  # noqa: BLE001  # an object may raise anything while it is pickled
+        return f"{type(error).__name__}: {error}"[:REASON_CHARS]
+    return ""
 
 
 def read(

@@ -145,11 +145,11 @@ class Question(msgspec.Struct, frozen=True, tag=True):
 class Done(msgspec.Struct, frozen=True, tag=True):
     """What the job came to.
 
-        The payload holds the value, then the attributes that were assigned; `removed` were deleted.
-        Last comes the value as it can be stored, None where it can't because it is `unstorable`.
-    `noticed` says that the job saw that it should stop; `reusable` that it left nothing behind. Of
-    a large result, `objects` is how many the garbage collector would look at, and `has_cycles` that
-    they don't go away by counting references alone.
+    The payload holds the value, then the attributes that were assigned; `removed` were deleted.
+    Last comes the value as it can be stored, None where it can't because it is `unstorable`.
+    `noticed` says that the job saw that it should stop; `left` names what it left in the worker.
+    Of a large result, `objects` is how many the garbage collector would look at, and `has_cycles`
+    that they don't go away by counting references alone.
     """
 
     error: str = ""
@@ -161,7 +161,7 @@ class Done(msgspec.Struct, frozen=True, tag=True):
     unstorable: str = ""
     metrics: Mapping[str, float] = {}
     noticed: bool = False
-    reusable: bool = True
+    left: tuple[str, ...] = ()
     objects: int = 0
     has_cycles: bool = False
 

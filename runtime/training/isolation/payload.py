@@ -21,14 +21,66 @@ from runtime.training.isolation.messages import Payload
 INLINE = 32 << 10
 PIECE = 1 << 20
 ALIGNMENT = 64
+PAGE = 4096
 
 
 class BadPayload(Exception):
     """A payload and its segment do not fit."""
 
 
-def pack(parts: Sequence[memoryview]) -> tuple[Payload, int | None]:
+class Room:
+    """A segment whose memory is there already, so that filling it is no more than copying.
+
+    To be made and closed off the event loop; to be filled on it.
+
+    Args:
+        size: bytes that are made ready; what is packed may have more, or fewer.
+
+    Raises:
+        OSError: there is no memory, or no descriptor left.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._descriptor = _segment()
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(self._descriptor, 0, size)
+            else:
+                os.ftruncate(self._descriptor, size)
+            self._mapping = mmap.mmap(self._descriptor, size)
+            for start in range(0, size, PIECE):
+                self._bytes(start, min(size, start + PIECE))[::PAGE] = 0  # has it mapped, too
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def fill(self, parts: Sequence[memoryview], sizes: Sequence[int]) -> int:
+        """Copy the parts to their places and return a descriptor of the segment."""
+        os.ftruncate(self._descriptor, max(self.size, sum(map(_room, sizes))))
+        for part, offset in zip(parts, _offsets(sizes), strict=True):
+            fits = max(0, min(part.nbytes, self.size - offset))
+            if fits:
+                self._bytes(offset, offset + fits)[:] = np.frombuffer(part[:fits], np.uint8)
+            if fits < part.nbytes:
+                _write(self._descriptor, part[fits:], offset + fits)
+        return os.dup(self._descriptor)
+
+    def close(self) -> None:
+        """Let go of this end."""
+        self._mapping.close()
+        os.close(self._descriptor)
+
+    def _bytes(self, start: int, end: int) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
+        return np.frombuffer(self._mapping, np.uint8, end - start, start)
+
+
+def pack(parts: Sequence[memoryview], room: Room | None = None) -> tuple[Payload, int | None]:
     """Return the payload of some parts of bytes and, where they are large, its descriptor.
+
+    Args:
+        parts: bytes.
+        room: where to put them if they are large.
 
     Raises:
         OSError: there is no memory, or no descriptor left.
@@ -36,12 +88,14 @@ def pack(parts: Sequence[memoryview]) -> tuple[Payload, int | None]:
     sizes = tuple(part.nbytes for part in parts)
     if sum(sizes) <= INLINE:
         return Payload(sizes, b"".join(parts)), None
+    parts = [part.cast("B") for part in parts]
+    if room is not None:
+        return Payload(sizes), room.fill(parts, sizes)
     descriptor = _segment()
     try:
         os.ftruncate(descriptor, sum(map(_room, sizes)))
         for part, offset in zip(parts, _offsets(sizes), strict=True):
-            for start in range(0, part.nbytes, PIECE):
-                _write(descriptor, part[start : start + PIECE], offset + start)
+            _write(descriptor, part, offset)
     except BaseException:
         os.close(descriptor)
         raise
@@ -177,10 +231,10 @@ def _segment() -> int:
         return os.dup(file.fileno())
 
 
-def _write(descriptor: int, piece: memoryview, offset: int) -> None:
-    while piece:
-        done = os.pwrite(descriptor, piece, offset)
-        piece, offset = piece[done:], offset + done
+def _write(descriptor: int, part: memoryview, offset: int) -> None:
+    start = 0
+    while start < part.nbytes:
+        start += os.pwrite(descriptor, part[start : start + PIECE], offset + start)
 
 
 def _fill(descriptor: int, buffer: memoryview, offset: int) -> None:

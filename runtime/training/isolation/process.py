@@ -7,7 +7,6 @@ for the next job unless it died or something was left in it; another is then mad
 
 import asyncio
 import contextlib
-import pickle
 import sys
 import threading
 import time
@@ -15,21 +14,26 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import anyio
+import numpy as np
 
 from runtime.errors import StrategyError
 from runtime.strategy import Context, Strategy
 from runtime.training.control import JobControl, Line
 from runtime.training.isolation.anyworker import AnyWorker
 from runtime.training.isolation.base import JobResult, failure
-from runtime.training.isolation.messages import Prepare, Run, SlotState
-from runtime.training.isolation.payload import pack
+from runtime.training.isolation.messages import Prepare
+from runtime.training.isolation.payload import Room
 from runtime.training.isolation.session import Session
-from runtime.training.isolation.standins import surroundings
-from runtime.training.isolation.transaction import References, capture, class_at_top
+from runtime.training.isolation.transaction import class_at_top
 from runtime.training.isolation.workers import BROKEN, Worker, WorkerDied, WorkerLimits
 from runtime.training.jobs import JobId, JobRequest
 
 SLOW_COPY_SECONDS = 0.05
+LARGE_BYTES = 1 << 20
+"""From so many bytes on the memory for a copy is made ready off the loop."""
+SPARE_BYTES = 1 << 10
+LOOKED_INTO = 1000
+"""Containers of more things are not looked into for arrays."""
 GIVE_UP_SECONDS = 6.0
 """How long a job's thread may take to end once its worker is killed."""
 Hire = Callable[[WorkerLimits], AnyWorker]
@@ -182,6 +186,7 @@ class ProcessIsolation:
         self._sessions: dict[JobId, Session] = {}
         self._unportable: dict[str, tuple[object, str]] = {}
         self._named: set[str] = set()
+        self._last_size = 0
         self._left: dict[JobId, tuple[str, threading.Thread]] = {}
 
     def attach(self, strategy: Strategy, context: Context) -> None:
@@ -202,13 +207,31 @@ class ProcessIsolation:
 
     async def run(self, request: JobRequest, control: JobControl) -> JobResult:
         """Run the method in a worker; being cancelled kills it."""
+        room: Room | None = None
+        session: Session | None = None
         try:
             prepare = self._preparation()
-            session = self._session(request, control)
+            session = self._sessions[request.id] = Session(*self._attached(), control)
+            if (size := self._size()) >= LARGE_BYTES:
+                room = await anyio.to_thread.run_sync(Room, size)
+            self._load(session, request, control, room)
         except StrategyError as error:
             return JobResult(error=str(error))
         except OSError as error:
             return failure(error, "what the job works on could not be copied: ")
+        else:
+            return await self._follow(request, control, session, prepare)
+        finally:
+            if session is not None:
+                del self._sessions[request.id]
+                session.close()
+            if room is not None:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(room.close)
+
+    async def _follow(
+        self, request: JobRequest, control: JobControl, session: Session, prepare: Prepare
+    ) -> JobResult:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[JobResult] = loop.create_future()
         thread = threading.Thread(
@@ -217,7 +240,6 @@ class ProcessIsolation:
             name=f"training {request.name}",
             daemon=True,
         )
-        self._sessions[request.id] = session
         control.follow(session.ask)
         try:
             thread.start()
@@ -236,8 +258,6 @@ class ProcessIsolation:
             raise
         finally:
             control.follow(lambda _: None)
-            del self._sessions[request.id]
-            session.close()
 
     def pause(self, job: JobId) -> bool:
         """Freeze a running job with all that it has started."""
@@ -271,49 +291,37 @@ class ProcessIsolation:
             result_bytes=self._limits.result_bytes,
         )
 
-    def _session(self, request: JobRequest, control: JobControl) -> Session:
-        """Copy what the job works on, as it is at this moment."""
-        strategy, context = self._attached()
+    def _size(self) -> int:
+        """Guess the bytes that a job works on: what the last one had, or the arrays there are."""
+        strategy, _ = self._attached()
+        values = list(vars(strategy).values())
+        for holder in vars(strategy).values():
+            if isinstance(holder, list | tuple | dict) and len(holder) <= LOOKED_INTO:
+                values += holder.values() if isinstance(holder, dict) else holder
+        arrays = [value for value in values if isinstance(value, np.ndarray)]
+        return max(self._last_size, sum(array.nbytes + SPARE_BYTES for array in arrays))
+
+    def _load(
+        self, session: Session, request: JobRequest, control: JobControl, room: Room | None
+    ) -> None:
+        """Copy what the job works on; say what stays behind, once each, and what takes long."""
         began = time.perf_counter()
-        references = References(strategy, context)
-        captured = capture(strategy, request, references, self._unportable)
-        slots = list(references.slots)
-        portfolio = pickle.dumps(context.portfolio, protocol=5)
-        payload, descriptor = pack([memoryview(portfolio), *captured.written.parts])
-        self._remark(captured.missing, time.perf_counter() - began, control)
-        run = Run(
-            job=request.id,
-            name=request.name,
-            payload=payload,
-            attributes=captured.attributes,
-            missing=captured.missing,
-            slots=tuple(
-                SlotState(slot.name, slot.version, slot.is_ready, slot.storage, slot.is_stored)
-                for slot in slots
-            ),
-            slot=captured.slot,
-            has_gate=captured.has_gate,
-            surroundings=surroundings(context),
-        )
-        return Session(
-            strategy, context, run, descriptor, references, [slot.bundle for slot in slots], control
-        )
+        captured, self._last_size = session.load(request, self._unportable, room)
+        took = time.perf_counter() - began
+        for name in captured.missing.keys() - self._named:
+            self._named.add(name)
+            text = f"self.{name} is not there in the worker: it cannot be pickled"
+            control.pass_on(Line("warning", text, {"reason": captured.missing[name]}))
+        if took > SLOW_COPY_SECONDS and captured.attributes:
+            text = (
+                f"copying the strategy for a training held up the loop, self.{captured.heaviest} "
+                "most of all: keep what is large in history, in a slot's model, or in arrays"
+            )
+            control.pass_on(Line("warning", text, {"spent_ms": round(took * 1000, 1)}))
 
     def _attached(self) -> tuple[Strategy, Context]:
         assert self._of is not None  # noqa: S101  # the assembly attaches it
         return self._of
-
-    def _remark(self, missing: Mapping[str, str], took: float, control: JobControl) -> None:
-        """Say what stays behind, once each, and that copying takes its time."""
-        for name in missing.keys() - self._named:
-            self._named.add(name)
-            text = f"self.{name} is not there in the worker: it cannot be pickled"
-            control.pass_on(Line("warning", text, {"reason": missing[name]}))
-        if took > SLOW_COPY_SECONDS:
-            text = (
-                "copying the strategy for a training held up the loop: keep large data in history"
-            )
-            control.pass_on(Line("warning", text, {"spent_ms": round(took * 1000, 1)}))
 
     # ---- in the job's thread -----------------------------------------------------------------
 

@@ -6,6 +6,7 @@ The event loop only ever sets flags and reads the result, which is made here, of
 import contextlib
 import gc
 import os
+import pickle
 import socket
 import threading
 from typing import Any
@@ -35,19 +36,24 @@ from runtime.training.isolation.messages import (
     Reported,
     Run,
     Said,
+    SlotState,
     decode_for_runtime,
 )
-from runtime.training.isolation.payload import BadPayload, Opened, pack
+from runtime.training.isolation.payload import BadPayload, Opened, Room, pack
+from runtime.training.isolation.standins import surroundings
 from runtime.training.isolation.transaction import (
     STORED,
     VALUE,
+    Captured,
     Changes,
     References,
+    capture,
     committing,
 )
 from runtime.training.isolation.words import Lost, Output, Swept
 from runtime.training.isolation.workers import BROKEN
-from runtime.training.jobs import JobId
+from runtime.training.jobs import JobRequest
+from runtime.training.leftovers import LEFTOVERS
 from runtime.training.slots import Published
 
 FREEZE_OBJECTS = 10_000
@@ -99,29 +105,15 @@ class Session:
 
     Args:
         strategy: whose copy is worked on; `context` is what is behind it.
-        run: what the worker is told.
-        descriptor: goes with `run`; this closes it.
-        references: what stays here.
-        bundles: what each slot that is referred to held when the job began.
         control: the job's line to the manager.
     """
 
-    def __init__(
-        self,
-        strategy: Strategy,
-        context: Context,
-        run: Run,
-        descriptor: int | None,
-        references: References,
-        bundles: list[Published | None],
-        control: JobControl,
-    ) -> None:
+    def __init__(self, strategy: Strategy, context: Context, control: JobControl) -> None:
         self._strategy = strategy
         self._context = context
-        self._run = run
-        self._descriptor = descriptor
-        self._references = references
-        self._bundles = bundles
+        self._references = References(strategy, context)
+        self._bundles: list[Published | None] = []
+        self._descriptor: int | None = None
         self._control = control
         self._printed = Printed(control)
         self._worker: AnyWorker | None = None
@@ -131,16 +123,46 @@ class Session:
         self._waker.setblocking(False)
 
     @property
-    def job(self) -> JobId:
-        """Which job it is."""
-        return JobId(self._run.job)
-
-    @property
     def is_killed(self) -> bool:
         """Whether it was given up."""
         return self._is_killed
 
     # ---- from the event loop -----------------------------------------------------------------
+
+    def load(
+        self, request: JobRequest, known: dict[str, Any], room: Room | None
+    ) -> tuple[Captured, int]:
+        """Copy what the job works on, as it is at this moment; return that and its bytes.
+
+        Args:
+            request: the job.
+            known: as `capture` has it.
+            room: where to put what is large.
+
+        Raises:
+            StrategyError: the method or the slot's gate cannot travel.
+            OSError: there is no memory, or no descriptor left.
+        """
+        captured = capture(self._strategy, request, self._references, known)
+        slots = list(self._references.slots)
+        self._bundles = [slot.bundle for slot in slots]
+        portfolio = pickle.dumps(self._context.portfolio, protocol=5)
+        payload, self._descriptor = pack([memoryview(portfolio), *captured.written.parts], room)
+        self._run = Run(
+            job=request.id,
+            name=request.name,
+            payload=payload,
+            attributes=captured.attributes,
+            missing=captured.missing,
+            slots=tuple(
+                SlotState(slot.name, slot.version, slot.is_ready, slot.storage, slot.is_stored)
+                for slot in slots
+            ),
+            slot=captured.slot,
+            has_gate=captured.has_gate,
+            surroundings=surroundings(self._context),
+        )
+        return captured, sum(payload.sizes)
 
     def ask(self, stop: bool) -> None:
         """Have the job told that it should stop, or that it need not any more."""
@@ -208,7 +230,8 @@ class Session:
 
     def _follow(self, worker: AnyWorker) -> tuple[JobResult, bool]:
         done: tuple[Done, int | None] | None = None
-        is_clean = False
+        left: list[str] = []
+        is_swept = False
         try:
             for heard in worker.listen(self._wake):
                 match heard:
@@ -228,12 +251,15 @@ class Session:
                         else:
                             self._hear(worker, message)
                     case Swept(had_children) if done is not None:
-                        is_clean = not had_children
+                        is_swept, left = True, [*done[0].left, *["processes"] * had_children]
                         break
             if done is None:
                 return JobResult(error=worker.how_it_ended()), False
             self._control.has_noticed = done[0].noticed or self._control.has_noticed
-            return self._result(*done), done[0].reusable and is_clean
+            if left:
+                text = "the worker is replaced: the job has left something in it"
+                self._control.pass_on(Line("info", text, {"left": ", ".join(left)}))
+            return self._result(*done), is_swept and not left
         finally:
             if done is not None and done[1] is not None:
                 os.close(done[1])
@@ -268,7 +294,8 @@ class Session:
                 place = int(question.name)
                 try:
                     bundle = self._bundles[place]
-                    return write([("the model", bundle)], self._references.refer).parts
+                    with FOOTPRINT.brisk():
+                        return write([("the model", bundle)], self._references.refer).parts
                 except Unwritable as fault:
                     name = self._references.slots[place].name
                     raise StrategyError(
@@ -281,6 +308,7 @@ class Session:
         """Make the result, all of it or none; other threads get their turn meanwhile."""
         if done.error:
             return JobResult(error=done.error, traceback=done.traceback)
+        LEFTOVERS.take([])  # starts its thread here and not on the loop
         if done.payload is None:
             return JobResult(error="the worker has handed back nothing")
         try:
@@ -301,7 +329,8 @@ class Session:
                 if self._control.data_until is None
                 else self._control.data_until
             ),
-            commit=committing(self._strategy, change),
+            commit=committing(self._strategy, change, LEFTOVERS.take),
+            let_go=LEFTOVERS.take,
             encoded=_encoded(stored),
             unstorable=done.unstorable,
         )
@@ -312,7 +341,7 @@ class Session:
         opened = Opened(payload, descriptor, 2 * limit + (1 << 20))
         freezes = done.objects > FREEZE_OBJECTS and not done.has_cycles
         if freezes:
-            gc.collect()  # what is garbage already must not be kept with what is frozen
+            gc.collect(1)  # what has just become garbage must not be kept with what is frozen
         if done.objects > MANY_OBJECTS:
             text = "the result is made of very many objects: taking it in and letting go of it hold"
             size = {"objects": done.objects}

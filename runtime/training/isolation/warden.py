@@ -279,7 +279,7 @@ class Warden:
             and os.WTERMSIG(status) == signal.SIGKILL
             and oom_kills() > self.oom_kills
         )
-        self.say(b"X" + struct.pack(">i??", status, was_alone, self.is_over_limit or by_kernel))
+        self.say(b"X" + struct.pack(">i???", status, was_alone, self.is_over_limit, by_kernel))
         self.life.settimeout(LAST_WORDS_SECONDS)
         with suppress(OSError):
             self.life.sendall(self.waiting)

@@ -8,7 +8,7 @@ import msgspec
 
 LOST = Struct(">QQ")
 SWEPT = Struct(">?")
-ENDED = Struct(">i??")
+ENDED = Struct(">i???")
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -36,18 +36,24 @@ class Swept(msgspec.Struct, frozen=True):
 class Ended(msgspec.Struct, frozen=True):
     """The worker is dead, and all that descended from it.
 
-    `status` is the system's; `by_itself` says that nobody had asked; `memory` that it took
-    too much.
+    `status` is the system's; `by_itself` says that nobody had asked; `memory` that it took more
+    than it may; `oom` that the kernel had to kill for want of memory, whoever took it.
     """
 
     status: int
     by_itself: bool
     memory: bool
+    oom: bool = False
 
     def sentence(self, limit: int) -> str:
         """Say how it ended; `limit` is the memory it was allowed, in bytes."""
         if self.memory:
             return f"the worker ran out of memory: it may use {limit >> 20} MB (training.memory_mb)"
+        if self.oom:
+            return (
+                "the worker was killed by the kernel, which was out of memory: let it use less "
+                f"than {limit >> 20} MB (training.memory_mb), or the machine have more"
+            )
         if os.WIFSIGNALED(self.status):
             number = os.WTERMSIG(self.status)
             try:

@@ -77,6 +77,7 @@ from runtime.training.slots import Published
 NEWS_SECONDS = 0.05
 """A job's news are sent at most so often."""
 OWN_THREADS = 3
+OUT_OF_MEMORY = "out of memory: "
 
 
 class Line:
@@ -195,11 +196,13 @@ class Workshop:
                 )
                 segment = None
             except Unwritable as fault:
-                what = _owned(fault.name)
-                done, segment = Done(error=f"{what} cannot be handed back: {fault}"), None
+                said = [
+                    f"{_owned(name)} cannot be handed back: {why}" for name, why in fault.faults
+                ]
+                done, segment = Done(error="; ".join(said)), None
             except BaseException as error:  # noqa: BLE001  # foreign code runs while unpickling
                 result = failure(error)
-                done, segment = Done(error=result.error, traceback=result.traceback), None
+                done, segment = Done(error=_explained(result), traceback=result.traceback), None
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 stream.flush()
@@ -208,14 +211,18 @@ class Workshop:
             done,
             metrics=control.metrics,
             noticed=control.has_noticed,
-            reusable=threading.active_count() <= OWN_THREADS and _is_slim(),
+            left=_left_behind(done.error),
         )
         self._line.send(done, segment)
 
     def _perform(
         self, run: Run, descriptor: int | None, control: JobControl
     ) -> tuple[Done, int | None]:
-        portfolio, stream, *buffers = mapped(run.payload, descriptor)
+        try:
+            portfolio, stream, *buffers = mapped(run.payload, descriptor)
+        except OSError as error:
+            size = sum(run.payload.sizes) >> 20
+            raise MemoryError(f"the strategy's attributes have {size} MB") from error
         books = pickle.loads(portfolio)  # noqa: S301  # from the runtime
         context = WorkerContext(run.surroundings, books, self._columns)
         gates = [GATE] if run.has_gate else []
@@ -337,6 +344,13 @@ class Bench:
         return cast("Published", found["the model"])
 
 
+def _left_behind(error: str) -> tuple[str, ...]:
+    """Name what a job has left in this process that the next one should not find."""
+    threads = ["threads"] * (threading.active_count() > OWN_THREADS)
+    # What has met the limit once is not trusted to be as it was.
+    return (*threads, *["memory"] * (error.startswith(OUT_OF_MEMORY) or not _is_slim()))
+
+
 def _is_slim() -> bool:
     """Whether this process has kept less than half of the memory it may have."""
     limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
@@ -387,7 +401,11 @@ def _plain(fields: Mapping[str, object]) -> dict[str, Plain]:
 
 
 def _explained(result: JobResult) -> str:
-    return f"out of memory: {result.error}" if "MemoryError" in result.error else result.error
+    if not any(word in result.error for word in ("MemoryError", "Cannot allocate memory")):
+        return result.error
+    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    allowed = f" (a worker may use {limit >> 20} MB: training.memory_mb)"
+    return f"{OUT_OF_MEMORY}{result.error}{allowed if limit != resource.RLIM_INFINITY else ''}"
 
 
 def main(descriptor: int) -> NoReturn:

@@ -8,8 +8,10 @@ from decimal import Decimal
 from typing import Any
 
 import lightgbm
+import msgspec
 import numpy as np
 import pytest
+import sklearn
 import skops.io
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from runtime.training import formats
-from runtime.training.formats import Format, Part, Unreadable, Unstorable, decode, encode
+from runtime.training.formats import Encoded, Format, Part, Unreadable, Unstorable, decode, encode
 from runtime.training.plain import NotPlain, decode_plain, encode_plain
 
 X = np.random.default_rng(7).normal(size=(80, 3))
@@ -195,6 +197,20 @@ def test_what_another_version_of_a_library_has_written_is_left() -> None:
     missing = Part(Format.PICKLE, pickle.dumps(1), "a:B", {"no_such_library": "1.0"})
     with pytest.raises(Unreadable, match=r"needs no_such_library 1\.0, which is not installed"):
         formats.decode_part(missing)
+
+
+def test_a_version_that_is_a_class_of_its_own_is_written_as_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As torch has it."""
+
+    class Version(str):
+        __slots__ = ()
+
+    monkeypatch.setattr(sklearn, "__version__", Version(sklearn.__version__))
+    encoded = encode(LogisticRegression().fit(X, Y), {}, "safe")
+    assert type(encoded.model.libraries["sklearn"]) is str
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(encoded), type=Encoded) == encoded
 
 
 def test_not_a_number_is_plain() -> None:

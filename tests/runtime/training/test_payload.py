@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.training.isolation.messages import Payload
-from runtime.training.isolation.payload import INLINE, BadPayload, Opened, mapped, pack
+from runtime.training.isolation.payload import INLINE, BadPayload, Opened, Room, mapped, pack
 
 SIZES = st.lists(st.integers(0, 3 * INLINE), min_size=1, max_size=5)
 
@@ -25,6 +25,14 @@ def test_parts_are_mapped_and_read_as_they_were(sizes: list[int]) -> None:
     opened = Opened(payload, descriptor, 1 << 30)
     assert opened.stream().read(1 << 30) == parts[0]
     assert list(opened.buffers()) == parts[1:]
+    assert mapped(payload, descriptor) == parts
+
+
+@given(SIZES, st.integers(1, 8 * INLINE))
+def test_a_room_that_is_too_small_or_too_large_does_as_well(sizes: list[int], size: int) -> None:
+    parts, room = parts_of(sizes), Room(size)
+    payload, descriptor = pack(parts, room)
+    room.close()
     assert mapped(payload, descriptor) == parts
 
 

@@ -1,9 +1,11 @@
 """A copy of a strategy and what a job made of it: pure, as if both sides were in one process."""
 
 import contextlib
+import gc
 import io
 import pickle
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -108,6 +110,27 @@ def test_a_document_that_cannot_be_made_has_a_name(value: object, reason: str) -
         write([("good", 1), ("bad", value), ("good too", 2)], nothing)
     assert caught.value.name == "bad"
     assert str(caught.value).startswith(reason)
+
+
+def test_all_that_cannot_be_made_are_named_at_once() -> None:
+    lock = threading.Lock()
+    with pytest.raises(Unwritable) as caught:
+        write([("a", lock), ("b", 1), ("c", Bomb("raises")), ("d", [lock])], nothing)
+    assert [fault.name for fault in caught.value.faults] == ["a", "c", "d"]
+    assert caught.value.faults[1].reason == "ValueError: not me"
+
+
+def test_what_was_written_is_not_kept() -> None:
+    """A pickler in a cycle would keep it until a collection, on whichever thread that comes."""
+    held = Bomb("good")
+    seen = weakref.ref(held)
+    gc.disable()
+    try:
+        write([("a", [held])], nothing)
+        del held
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_a_document_that_cannot_be_read_has_a_name() -> None:

@@ -17,7 +17,7 @@ def test_each_word_is_read() -> None:
     assert read_word(b"Ohello\n") == Output(b"hello\n")
     assert read_word(b"L" + pack(">QQ", 10, 2)) == Lost(10, 2)
     assert read_word(b"E\x01") == Swept(True)
-    assert read_word(b"X" + pack(">i??", 9, True, False)) == Ended(9, True, False)
+    assert read_word(b"X" + pack(">i???", 9, True, False, True)) == Ended(9, True, False, True)
 
 
 @given(st.binary(max_size=30))
@@ -37,6 +37,13 @@ def test_anything_else_is_refused_and_nothing_else_happens(body: bytes) -> None:
         (
             Ended(signal.SIGKILL, False, True),
             "the worker ran out of memory: it may use 300 MB (training.memory_mb)",
+        ),
+        (
+            Ended(signal.SIGKILL, True, False, True),
+            (
+                "the worker was killed by the kernel, which was out of memory: let it use less "
+                "than 300 MB (training.memory_mb), or the machine have more"
+            ),
         ),
     ],
 )
