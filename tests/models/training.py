@@ -143,9 +143,10 @@ class SlowTraining:
             self._ended(job, job.verdict)
             return
         self.left_behind += 1
+        if self.left_behind >= self.abandon_limit:  # before its place is given to the next
+            self.on = False
         self._ended(job, "abandoned")
-        if self.left_behind >= self.abandon_limit:
-            self._may_start(False, self.held)
+        self._may_start(self.on, self.held)
 
     def _ended(self, job: SlowJob, state: str) -> None:
         self.running.remove(job)

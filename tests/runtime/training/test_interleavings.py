@@ -190,3 +190,18 @@ class TrainingMachine(RuleBasedStateMachine):
 
 TrainingMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=25)
 TestTrainingMachine = TrainingMachine.TestCase
+
+
+def test_the_last_that_may_be_left_behind_gives_its_place_to_nobody() -> None:
+    """Found by the machine above: training goes off before the one that waits could start."""
+    machine = TrainingMachine()
+    machine.make(capacity=1, refill=0, interval=90)
+    machine.submit(side="right", retries=0)
+    machine.train_now()
+    machine.cancel(which=0)
+    machine.drain(tokens=1)
+    machine.pass_time(seconds=60)
+    machine.train_now()
+    machine.pass_time(seconds=60)
+    machine.they_agree()
+    machine.teardown()
