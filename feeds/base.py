@@ -54,6 +54,7 @@ class ConnectionStatistics(msgspec.Struct, frozen=True, kw_only=True):
     `frames` are WebSocket messages; `renewals` are planned changes of connection, `reconnects`
     unplanned ones; `filled` are missing trades that came after all. `skew` is how far (ns) the
     venue's clock leads ours, less the way between us: negative as a rule, None before data.
+    `trouble` is why the last attempt failed, where none has reached the venue yet.
     """
 
     name: str
@@ -67,6 +68,7 @@ class ConnectionStatistics(msgspec.Struct, frozen=True, kw_only=True):
     filled: int = 0
     skew: int | None = None
     active: int = 0
+    trouble: str = ""
     refused: dict[Symbol, str] = msgspec.field(default_factory=dict)
     ignored: dict[str, int] = msgspec.field(default_factory=dict)
 

@@ -71,6 +71,7 @@ class Connection:
         self._malformed_before = 0
         self._ignored_before: Counter[str] = Counter()
         self._skew: int | None = None
+        self._trouble = ""
 
     def statistics(self) -> ConnectionStatistics:
         """Return the counters so far."""
@@ -92,6 +93,7 @@ class Connection:
             filled=self._seam.filled,
             skew=max(skews, default=self._skew),
             active=states[SymbolState.ACTIVE],
+            trouble="" if self._been_live else self._trouble,
             refused=dict(self._core.refused),
             ignored=dict(ignored),
         )
@@ -169,6 +171,7 @@ class Connection:
                 reason = str(drop) if self._been_live else reason or str(drop)
             except Dropped as drop:
                 reason = str(drop)
+            self._trouble = reason
             delay = self._backoff.failed() / SECOND
             if not self._been_live:
                 delay = min(delay, 1.0)

@@ -267,11 +267,11 @@ class LiveRun:
             tasks.cancel_scope.cancel()
 
     def _never_reached(self) -> FeedError | None:
-        """Say it where no connection has heard a word: a run of nothing is no clean one."""
+        """Say it where each connection has failed so far: a run of nothing is no clean one."""
         lines = self.feed.statistics().connections
-        if not lines or any(line.frames for line in lines):
+        if not lines or not all(line.trouble for line in lines):
             return None
-        return FeedError(f"{self.feed.statistics().name} was not reached before the end")
+        return FeedError(f"{lines[0].name} was not reached before the end: {lines[0].trouble}")
 
     async def _end(self) -> None:
         """End in order: no new orders, cancel the open ones, goodbye, training out."""

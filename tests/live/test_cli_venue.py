@@ -112,7 +112,7 @@ def test_a_venue_that_was_never_reached_is_no_clean_run(tmp_path: Path) -> None:
     file = strategy(tmp_path, CHATTY)
     url = f"ws://127.0.0.1:{free_port()}"
     ended = run(tmp_path, "run", file, "--venue-url", url, "--duration", "0.5", env=KEYS)
-    ended.assert_one_sentence("paper was not reached before the end")
+    ended.assert_one_sentence("paper was not reached before the end: ")
     assert ended.code == 1
 
 

@@ -156,6 +156,7 @@ class Warden:
                 had_children = self.sweep(spare={self.worker})
                 self.drain()
                 self.say(b"E" + struct.pack(">?", had_children))
+                self.window_ends = 0.0  # the next job does not pay for what this one printed
             elif letter == "S":
                 self.is_held = True
                 self.signal_all(signal.SIGSTOP)
