@@ -13,6 +13,7 @@ from feeds.base import Feed
 from feeds.events import MINUTE, SECOND, AssetClass
 from feeds.venue.process import EmbeddedVenue
 from runtime.clock import Clock, SteadyClock
+from runtime.control.burden import Burden
 from runtime.control.heartbeat import end_heartbeat
 from runtime.control.notify import Supervisor
 from runtime.control.pace import Pace
@@ -41,6 +42,7 @@ from runtime.training.queue import TrainingQueue
 from runtime.training.quota import TrainingQuota
 from runtime.training.shelf import ModelShelf
 from runtime.training.supervision import TrainingRules
+from runtime.training.updates import TrainingUpdate
 
 SHORTABLE = frozenset({AssetClass.EQUITY, AssetClass.FOREX})
 MEGABYTE = 1 << 20
@@ -146,7 +148,8 @@ def build_run(
         "cluster": cluster,
     }
     quota = fresh_quota(settings.training) if deployment is None else deployment.quota
-    training = _training(settings.training, ways, quota, clock, log, timeslice)
+    burden = Burden(log.warning)
+    training = _training(settings.training, ways, quota, clock, log, timeslice, burden)
     models = _models(training, deployment, clock, log)
     desk = Desk(
         run_id=run_id,
@@ -185,6 +188,7 @@ def build_run(
         settings=settings.engine,
         on_status=None if deployment is None else heartbeat(deployment.path, run_id),
         pace=pace,
+        burden=burden,
         watchdog=Watchdog(
             timeslice,
             owner=type(strategy).__name__,
@@ -244,6 +248,7 @@ def _training(
     engine_clock: Clock,
     log: FilteringBoundLogger,
     timeslice: Timeslice,
+    burden: Burden,
 ) -> TrainingManager:
     """Give training its minutes.
 
@@ -259,12 +264,17 @@ def _training(
         next_refill=utc_text(level.next_refill),
         training="on" if settings.enabled else "off",
     )
+
+    def hear(update: TrainingUpdate) -> None:
+        log_training(log, update)
+        burden.hear(update)
+
     return TrainingManager(
         TrainingQueue(settings.workers, is_on=settings.enabled),
         quota,
         ways,
         SteadyClock(),
-        on_update=lambda update: log_training(log, update),
+        on_update=hear,
         rules=TrainingRules(
             policy=settings.policy,
             grace_ns=round(settings.grace_minutes * MINUTE),

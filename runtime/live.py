@@ -34,13 +34,13 @@ from runtime.commands import (
     Unsubscribe,
 )
 from runtime.control import signals
+from runtime.control.burden import Burden
 from runtime.control.lag import LagMonitor
 from runtime.control.logs import free_names
 from runtime.control.pace import Pace
 from runtime.control.watchdog import Watchdog
 from runtime.engine import Engine, EngineEvent, EngineStatistics
 from runtime.errors import (
-    ConfigError,
     FeedError,
     InternalError,
     RunFailed,
@@ -147,6 +147,7 @@ class LiveRun:
         settings: EngineSettings,
         pace: Pace,
         watchdog: Watchdog,
+        burden: Burden,
         on_status: Callable[[dict[str, object]], Awaitable[None]] | None = None,
     ) -> None:
         self.engine = engine
@@ -161,7 +162,7 @@ class LiveRun:
         self._pace = pace
         self._watchdog = watchdog
         self._pending = Pending(settings.pending_bound)
-        self._lag = LagMonitor(watchdog.timeslice.turned)
+        self._lag = LagMonitor(watchdog.timeslice.turned, burden.lag)
         self._wake = anyio.Event()
         self._room = anyio.Event()
         self._rearm = anyio.Event()
@@ -229,6 +230,7 @@ class LiveRun:
             self._cash_at_start = self.engine.desk.portfolio.equity  # as initialize has set it
             for slot in self.engine.desk.slots.values():
                 self.models.adopt(slot)
+            self.models.check()  # before any training begins
             self._carry_out(commands, now)
             now = self.clock.now()  # initialize may have taken its time; schedules begin after it
             self._carry_out(self.engine.advance(now), now)
@@ -245,10 +247,7 @@ class LiveRun:
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(give_up)
-            try:
-                await self.models.restore()
-            except ConfigError as error:
-                self.stop(str(error), error)
+            await self.models.restore()
             tasks.cancel_scope.cancel()
         return not self._stop.is_set()
 
@@ -532,7 +531,7 @@ class LiveRun:
             **_quota(training),
             "running": {job.id: _progress(job) for job in training.running},
             "models": {
-                name: f"v{slot.version}" if slot.is_ready else slot.readiness.reason
+                name: f"v{slot.version}" if slot.readiness.is_ready else slot.readiness.reason
                 for name, slot in self.engine.desk.slots.items()
             },
             "skipped": _skipped(self.engine.desk.slots),

@@ -437,8 +437,7 @@ def when_ready(
                         f"{type(slot).__name__}, not a ModelSlot: set it in initialize",
                         handler.__name__,
                     )
-                if not slot.is_ready:
-                    slot.note_skip()
+                if not slot.is_ready:  # which counts the skip
                     return
             handler(self, *args, **kwargs)
 

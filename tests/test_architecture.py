@@ -49,6 +49,7 @@ SHELLS = {
     "runtime.cli.venue": "starts the loop of the other party",
     "runtime.cli.record": "starts the loop",
     "runtime.clock": "the one that asks the system",
+    "runtime.control.burden": "hears of lags",
     "runtime.control.first": "looks after another process",
     "runtime.control.notify": "speaks to a service manager",
     "runtime.control.heartbeat": "a file that says a run is alive",

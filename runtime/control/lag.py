@@ -53,12 +53,17 @@ class Histogram:
 class LagMonitor:
     """The measuring task; `take` gives the figures since the last call.
 
-    `on_turn` is called at each waking: the loop turns.
+    `on_turn` is called at each waking: the loop turns; `on_lag` is told each lag, in ms.
     """
 
-    def __init__(self, on_turn: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        on_turn: Callable[[], None] = lambda: None,
+        on_lag: Callable[[float], None] = lambda _: None,
+    ) -> None:
         self._histogram = Histogram()
         self._on_turn = on_turn
+        self._on_lag = on_lag
 
     async def run(self) -> None:
         """Measure until cancelled."""
@@ -66,8 +71,9 @@ class LagMonitor:
             asked = time.monotonic()
             await anyio.sleep(PERIOD_SECONDS)
             self._on_turn()
-            late = time.monotonic() - asked - PERIOD_SECONDS
-            self._histogram.add(max(0.0, late) * 1000)
+            late = max(0.0, time.monotonic() - asked - PERIOD_SECONDS) * 1000
+            self._histogram.add(late)
+            self._on_lag(late)
 
     def take(self) -> LagStatistics:
         """Return the figures since the last call and start afresh."""

@@ -54,6 +54,7 @@ class ReadinessLog:
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
         self._ready: set[str] = set()
+        self._told: dict[str, ReadinessStatus] = {}
 
     def __call__(self, slot: ModelSlot, status: ReadinessStatus) -> None:
         """Write how the slot stands now."""
@@ -64,6 +65,9 @@ class ReadinessLog:
                     "model ready", slot=slot.name, version=status.version, skipped=slot.skipped
                 )
             return
+        if self._told.get(slot.name) == status and slot.name not in self._ready:
+            return
+        self._told[slot.name] = status
         self._ready.discard(slot.name)
         write = self._log.warning if status.cause is ReadinessCause.EXPIRED else self._log.info
         fields = {"text": status.text} if status.text else {}

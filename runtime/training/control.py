@@ -13,6 +13,8 @@ from typing import NamedTuple
 from feeds.events import SECOND
 from runtime.training.updates import TrainingStatistics
 
+NOTICE_NS = 5 * SECOND
+"""How often it is said that lines are left out."""
 BURST_LINES, LINES_PER_SECOND = 200, 50
 """What one job may write into the log; more is counted and left out."""
 
@@ -84,6 +86,8 @@ class JobControl:
         self._lines: deque[Line] = deque()  # bounded by the budget
         self._budget = LineBudget()
         self._told_dropped = 0
+        self._told_at: int | None = None
+        self._is_over = False
         self._on_news = on_news
         self._now = now
         self._follower: Callable[[bool], None] | None = None
@@ -132,6 +136,11 @@ class JobControl:
         self._lines.append(line)
         self._announce()
 
+    def end(self) -> None:
+        """Have the rest told at the next taking: no more will come."""
+        self._is_over = True
+        self._announce()
+
     def take(self) -> News:
         """Return what is new; what comes after it is announced again."""
         self._pending = False  # before the reading: a report in between is announced, not lost
@@ -140,9 +149,10 @@ class JobControl:
         lines = []
         while self._lines:
             lines.append(self._lines.popleft())
-        dropped = self._budget.dropped
-        if missing := dropped - self._told_dropped:
-            self._told_dropped = dropped
+        dropped, now = self._budget.dropped, self._now()
+        is_time = self._told_at is None or now - self._told_at >= NOTICE_NS or self._is_over
+        if (missing := dropped - self._told_dropped) and is_time:
+            self._told_dropped, self._told_at = dropped, now
             lines.append(Line("warning", "too many lines: some were left out", {"lines": missing}))
         return News(
             self.last if progressed else None, lines, dict(self.metrics) if reported else None

@@ -5,6 +5,7 @@ is stored before it serves, so whatever has served is there after a restart; whe
 serves all the same and the log says so.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -76,6 +77,7 @@ class ModelKeeper:
                 self._memory_only[slot.name] = why
                 fields: dict[str, object] = {"slot": slot.name, "text": why}
                 self._tell("warning", "model kept in memory only", fields)
+            self._disk.put(partial(self._note_number, slot.name, bundle.version))
             return
         with anyio.move_on_after(PATIENCE_SECONDS) as limit:
             await self._disk.run(partial(self._save, slot, bundle, encoded))
@@ -178,6 +180,10 @@ class ModelKeeper:
                 return bundle
         wanted = "version to roll back to" if to is None else f"version {to} that can be read"
         raise ConfigError(f"slot {slot.name!r} has no {wanted}")
+
+    def _note_number(self, slot: str, version: int) -> None:
+        with contextlib.suppress(OSError):  # the number may be given again, after a restart
+            self._store.note_number(slot, version)
 
     def _save(self, slot: ModelSlot, bundle: Published, encoded: Encoded) -> None:
         began = time.perf_counter()

@@ -371,6 +371,7 @@ class TrainingManager:
 
     def _finish(self, run: JobRun, ending: Ending, bundle: Published | None = None) -> None:
         """Apply what a run came to, and make room for the next one."""
+        run.control.end()
         self._take_news(run)
         job = run.job
         if job.state is JobState.PAUSED:

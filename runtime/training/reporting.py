@@ -125,6 +125,7 @@ class Reporter:
                 is_on=self._queue.is_on,
                 job=job.request.id,
                 name=job.request.name,
+                isolation=job.request.isolation,
                 version=job.version,
                 elapsed=0.0 if run is None else run.elapsed,
                 spent=job.spent_minutes,

@@ -85,8 +85,8 @@ class ModelShelf:
         if self._is_restored:
             self._hear(slot, slot.readiness.status)
 
-    async def restore(self) -> None:
-        """Have every slot ready that was, before the first tick.
+    def check(self) -> None:
+        """See that each finished model has a slot, once `initialize` has made them.
 
         Raises:
             ConfigError: a finished model was given for a slot that the strategy does not have.
@@ -97,13 +97,16 @@ class ModelShelf:
                     f"--model {name}: the strategy has no slot of this name; it has "
                     f"{', '.join(self._slots) or 'none'}"
                 )
+
+    async def restore(self) -> None:
+        """Have every slot ready that was, before the first tick."""
         self._is_restored = True
         if self._keeper is not None:
             for slot in list(self._slots.values()):
                 if not slot.deployed:
                     await self._keeper.restore(slot)
         for slot in self._slots.values():
-            if not slot.is_ready:
+            if not slot.readiness.is_ready:
                 self._on_readiness(slot, slot.readiness.status)
 
     async def roll_back(self, name: str, to: int | None, by: str) -> int:
@@ -135,7 +138,7 @@ class ModelShelf:
             now = self._clock.now()
             for slot in self._slots.values():
                 slot.expire(now)
-            ready = [slot for slot in self._slots.values() if slot.is_ready]
+            ready = [slot for slot in self._slots.values() if slot.readiness.is_ready]
             wakes = [wake for slot in ready if (wake := slot.stale_at) is not None]
             with anyio.CancelScope() as self._nap:
                 await (self._clock.sleep_until(min(wakes)) if wakes else anyio.sleep_forever())

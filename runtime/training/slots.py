@@ -113,8 +113,14 @@ class ModelSlot:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a model serves and is not stale."""
-        return self.readiness.is_ready
+        """Whether a model serves and is not stale; who asks in vain skips a prediction.
+
+        The runtime itself looks at `readiness.is_ready`, which counts nothing.
+        """
+        if self.readiness.is_ready:
+            return True
+        self.skips[self.readiness.cause] += 1
+        return False
 
     @property
     def skipped(self) -> int:
@@ -297,10 +303,6 @@ class ModelSlot:
 
     def _too_old(self) -> str:
         return f"version {self.version} is older than {self._max_age}"
-
-    def note_skip(self) -> None:
-        """Count one prediction that was skipped because the model is not ready."""
-        self.skips[self.readiness.cause] += 1
 
     def __repr__(self) -> str:
         return f"ModelSlot({self.name!r}, version {self.version}, {self.readiness.state})"

@@ -19,7 +19,7 @@ from runtime.disk import sync_folder, write_whole
 from runtime.errors import ConfigError
 from runtime.training.formats import Encoded, Unreadable
 
-KEY, MODELS, ROLLBACK = "key", "models", "rollback.json"
+KEY, MODELS, ROLLBACK, HIGHEST = "key", "models", "rollback.json", "highest"
 KEY_BYTES = 32
 NAME_BYTES = 150
 
@@ -158,16 +158,20 @@ class ModelStore:
             size=len(data),
             sum=hashlib.sha256(data).hexdigest(),
         )
-        place = self._place(whole.slot)
-        if not place.is_dir():
-            place.mkdir(mode=0o700, parents=True)
-            sync_folder(place.parent)
-            sync_folder(self._folder)
+        place = self._made(whole.slot)
         write_whole(place / f"{whole.version:06}.model", data)
         signed = msgspec.json.encode(Signed(whole, self._sign(whole)))
         write_whole(place / f"{whole.version:06}.json", msgspec.json.format(signed, indent=2))
         self._prune(place)
         return whole
+
+    def note_number(self, slot: str, version: int) -> None:
+        """Note that a version was numbered that is not stored, so that no other gets its number.
+
+        Raises:
+            OSError: it was not written.
+        """
+        write_whole(self._made(slot) / HIGHEST, str(version).encode())
 
     def versions(self, slot: str) -> SlotVersions:
         """Return what is there of one slot.
@@ -244,9 +248,17 @@ class ModelStore:
                 continue
             found.append(manifest)
             slot = manifest.slot
-        highest = max(*numbers, 0 if rollback is None else rollback.above)
+        highest = max(*numbers, _highest(place), 0 if rollback is None else rollback.above)
         found.sort(key=lambda manifest: manifest.version, reverse=True)
         return SlotVersions(slot, tuple(found), highest, rollback)
+
+    def _made(self, slot: str) -> Path:
+        place = self._place(slot)
+        if not place.is_dir():
+            place.mkdir(mode=0o700, parents=True)
+            sync_folder(place.parent)
+            sync_folder(self._folder)
+        return place
 
     def _prune(self, place: Path) -> None:
         versions = self._versions(place, [])
@@ -293,6 +305,14 @@ def read_checked(path: Path, manifest: Manifest) -> Encoded:
         return msgspec.msgpack.decode(data, type=Encoded)
     except (msgspec.DecodeError, RecursionError) as error:
         raise Unreadable(f"was written by another version of Tidegate: {error}") from None
+
+
+def _highest(place: Path) -> int:
+    """Return the highest number that was given to a version that is not stored."""
+    try:
+        return max(0, int((place / HIGHEST).read_text("ascii")))
+    except (OSError, ValueError):  # there was none; or it is damaged, and what is stored counts
+        return 0
 
 
 def _rollback(place: Path, notes: list[str]) -> Rollback | None:

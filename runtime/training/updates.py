@@ -35,10 +35,11 @@ class TrainingUpdate(msgspec.Struct, frozen=True):
     """One thing that happened.
 
     `time` is engine time (ns UTC); `job` and `name` are "" where it is about training as a whole;
-    `elapsed` are seconds the job has run, without pauses; `spent` tokens it has taken; `available`
-    tokens in the bucket; `by` who asked, and `number` which toggle of the run it is; `is_on`
-    whether training is on; `text` one sentence; `traceback` of a method's exception; `fraction` of
-    a progress report, 0 to 1; `level` and `fields` of a line that the job has written.
+    `isolation` is how the job is run; `elapsed` are seconds it has run, without pauses; `spent`
+    tokens it has taken; `available` tokens in the bucket; `by` who asked, and `number` which toggle
+    of the run it is; `is_on` whether training is on; `text` one sentence; `traceback` of a method's
+    exception; `fraction` of a progress report, 0 to 1; `level` and `fields` of a line that the job
+    has written.
     """
 
     kind: TrainingUpdateKind
@@ -47,6 +48,7 @@ class TrainingUpdate(msgspec.Struct, frozen=True):
     is_on: bool
     job: JobId = JobId("")
     name: str = ""
+    isolation: str = ""
     version: int = 0
     elapsed: float = 0.0
     spent: int = 0

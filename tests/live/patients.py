@@ -99,6 +99,7 @@ class Patient(Strategy):
 
     def initialize(self) -> None:
         self.spy = self.add_equity("SPY", Resolution.TICK)
+        self.handle = self.train(self.nothing)
 
     # ---- good ones -----------------------------------------------------------------------------
 
@@ -110,6 +111,7 @@ class Patient(Strategy):
         self.fresh = self.data * 2
         self.same = self.fresh
         self.where = self.spy
+        self.handles = {"last": self.handle}
         del self.doomed
         print("printed")  # noqa: T201  # what is tested
         print("complained", file=sys.stderr)  # noqa: T201

@@ -84,7 +84,7 @@ def test_a_killed_run_goes_on_where_it_was(mine: Path) -> None:
         second = run(mine, "run", "mine.py", "--config", "quick.toml")
         second.assert_one_sentence(f"Mine is used by process {running.pid} on ")
         assert second.code == 3
-        said = run(mine, "models", "rollback", "m")
+        said = run(mine, "models", "rollback", "m", "--name", "Mine")
         assert said.code == 0, said.stderr
         assert said.stdout.startswith("m rolled back to v")
         assert running.until("model rolled back")["by"].endswith("tidegate models rollback")

@@ -65,6 +65,7 @@ async def test_what_a_job_returned_and_assigned_comes_back_together(
     assert patient.count == 2
     assert np.array_equal(patient.fresh, data * 2)
     assert patient.same is patient.fresh
+    assert patient.handles == {"last": patient.handle}, "what is the runtime's stays itself"
     assert patient.where is patient.spy is ward.desk.securities[SPY]
     assert not hasattr(patient, "doomed")
     assert patient.data is data, "what was not assigned is what it was"

@@ -5,10 +5,12 @@ The event loop only ever sets flags and reads the result, which is made here, of
 
 import contextlib
 import gc
+import math
 import os
 import pickle
 import socket
 import threading
+import time
 from typing import Any
 
 import msgspec
@@ -59,6 +61,8 @@ from runtime.training.slots import Published
 FREEZE_OBJECTS = 10_000
 MANY_OBJECTS = 100_000
 """So many containers in a result are worth a warning."""
+NOTICE_SECONDS = 5.0
+"""How often it is said that too much is printed."""
 LINE_BYTES = 2000
 """A printed line is cut after so many bytes."""
 
@@ -69,6 +73,8 @@ class Printed:
     def __init__(self, control: JobControl) -> None:
         self._control = control
         self._rest = b""
+        self._lost = Lost(0, 0)
+        self._told = -math.inf  # monotonic seconds
 
     def take(self, data: bytes) -> None:
         """Take bytes; a line that has not ended waits."""
@@ -79,8 +85,20 @@ class Printed:
             self._say(line)
 
     def lost(self, lost: Lost) -> None:
-        """Say how much is missing at this place."""
-        self.end()
+        """Take note that something is missing at this place, and say so now and then."""
+        self._flush()
+        self._lost = Lost(self._lost.bytes + lost.bytes, self._lost.lines + lost.lines)
+        if time.monotonic() - self._told >= NOTICE_SECONDS:
+            self._tell()
+
+    def end(self) -> None:
+        """Take the last line as it is, and say what was not said yet."""
+        self._flush()
+        if self._lost.bytes:
+            self._tell()
+
+    def _tell(self) -> None:
+        lost, self._lost, self._told = self._lost, Lost(0, 0), time.monotonic()
         self._control.pass_on(
             Line(
                 "warning",
@@ -89,8 +107,7 @@ class Printed:
             )
         )
 
-    def end(self) -> None:
-        """Take the last line as it is."""
+    def _flush(self) -> None:
         self._say(self._rest)
         self._rest = b""
 
@@ -155,7 +172,9 @@ class Session:
             attributes=captured.attributes,
             missing=captured.missing,
             slots=tuple(
-                SlotState(slot.name, slot.version, slot.is_ready, slot.storage, slot.is_stored)
+                SlotState(
+                    slot.name, slot.version, slot.readiness.is_ready, slot.storage, slot.is_stored
+                )
                 for slot in slots
             ),
             slot=captured.slot,
@@ -216,6 +235,7 @@ class Session:
             return failure(error, "the worker sent what makes no sense: "), False
         finally:
             self._printed.end()
+            self._control.end()
             CURRENT_JOB.reset(token)
 
     def close(self) -> None:

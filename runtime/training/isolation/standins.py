@@ -112,6 +112,22 @@ class WorkerContext:
         raise _not_here(f"{name!r}")
 
 
+class Elsewhere:
+    """Something of the runtime that the strategy holds, a handle or a schedule, seen from here."""
+
+    def __init__(self, place: int, kind: str) -> None:
+        self.place = place
+        self.kind = kind
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise _not_here(f"{name!r} of a {self.kind}")
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} in the runtime>"
+
+
 def _typed(window: type[BarWindow | TickWindow], columns: list[memoryview]) -> list[Any]:
     dtypes = {"time": np.dtype(np.int64), "is_trade": np.dtype(np.bool_)}
     floats = np.dtype(np.float64)

@@ -10,15 +10,31 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from runtime.errors import StrategyError
+from runtime.schedule.agenda import ScheduledEvent
+from runtime.schedule.date_rules import DateRules
+from runtime.schedule.schedule import Schedule
+from runtime.schedule.time_rules import TimeRules
+from runtime.schedule.times import (
+    CompositeTimeRule,
+    EveryInterval,
+    FuncTimeRule,
+    MarketTime,
+    Now,
+    WallTime,
+)
 from runtime.securities import Security
 from runtime.strategy import Context, Strategy
 from runtime.training.control import TrainingControl
 from runtime.training.isolation.documents import Reference, Unwritable, Written, write
-from runtime.training.jobs import JobRequest
+from runtime.training.jobs import JobRequest, TrainingHandle
+from runtime.training.readiness import Readiness
 from runtime.training.slots import ModelSlot
 
 METHOD, GATE, VALUE = "the method", "the gate", "the returned value"
 STORED = "the value as it is stored"
+TIME_RULES = (WallTime, EveryInterval, MarketTime, Now, FuncTimeRule, CompositeTimeRule)
+KEPT = (TrainingHandle, Readiness, Schedule, ScheduledEvent, DateRules, TimeRules, *TIME_RULES)
+"""Things of the runtime that a strategy may hold, and that mean nothing elsewhere."""
 LetGo = Callable[[list[object]], None]
 """Takes what nobody needs any more, and empties the list."""
 BYTES_FOR_AN_OBJECTS = 200
@@ -54,6 +70,7 @@ class References:
 
     def __init__(self, strategy: Strategy, context: Context) -> None:
         self.slots: list[ModelSlot] = []
+        self._kept: list[object] = []
         self._strategy = strategy
         self._context = context
 
@@ -69,7 +86,16 @@ class References:
             return ("security", value.symbol)
         if isinstance(value, TrainingControl):
             return ("training",)
+        if isinstance(value, KEPT):
+            return ("kept", self._keep(value), type(value).__name__)
         return None
+
+    def _keep(self, value: object) -> int:
+        for place, known in enumerate(self._kept):
+            if known is value:
+                return place
+        self._kept.append(value)
+        return len(self._kept) - 1
 
     def place(self, slot: ModelSlot) -> int:
         """Return the slot's place among those that were referred to."""
@@ -94,6 +120,8 @@ class References:
                 return self._context.training
             case ("slot", int(place)) if 0 <= place < len(self.slots):
                 return self.slots[place]
+            case ("kept", int(place), _) if 0 <= place < len(self._kept):
+                return self._kept[place]
             case ("security", str(symbol)):
                 return self._context.securities[symbol]  # type: ignore[index]  # a Symbol is a str
         raise LookupError(f"nothing here is called {reference!r}")

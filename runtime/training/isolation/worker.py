@@ -62,7 +62,7 @@ from runtime.training.isolation.messages import (
     encode,
 )
 from runtime.training.isolation.payload import mapped, pack
-from runtime.training.isolation.standins import SlotView, WorkerContext
+from runtime.training.isolation.standins import Elsewhere, SlotView, WorkerContext
 from runtime.training.isolation.transaction import (
     GATE,
     METHOD,
@@ -111,6 +111,8 @@ class Line:
 
     def end(self) -> None:
         """Send what a job still had to say."""
+        if self._control is not None:
+            self._control.end()
         self._tell()
 
     def ask(self, about: str, name: str, count: int = 0) -> tuple[Payload, int | None]:
@@ -321,6 +323,8 @@ class Bench:
             return ("security", value.symbol)
         if isinstance(value, TrainingControl):
             return ("training",)
+        if isinstance(value, Elsewhere):
+            return ("kept", value.place, value.kind)
         return None
 
     def resolve(self, reference: Reference) -> object:
@@ -334,6 +338,8 @@ class Bench:
                 return self.context.training
             case ("slot", int(place)):
                 return self.slots[place]
+            case ("kept", int(place), str(kind)):
+                return Elsewhere(place, kind)
             case ("security", str(symbol)):
                 return self.context.securities[symbol]  # type: ignore[index]  # a Symbol is a str
         raise LookupError(f"nothing here is called {reference!r}")

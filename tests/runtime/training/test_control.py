@@ -10,6 +10,7 @@ from runtime.training.control import (
     BURST_LINES,
     CURRENT_JOB,
     LINES_PER_SECOND,
+    NOTICE_NS,
     JobControl,
     LineBudget,
     Progress,
@@ -102,7 +103,7 @@ def test_lines_wait_in_order_and_what_is_too_much_is_counted() -> None:
     now = SECOND
     for _ in range(LINES_PER_SECOND + 1):
         job.say("info", "more", {})
-    assert len(job.take().lines) == LINES_PER_SECOND + 1
+    assert len(job.take().lines) == LINES_PER_SECOND, "that one is left out is said later"
     assert job.take() == (None, [], None)
 
 
@@ -134,3 +135,20 @@ def test_a_follower_hears_whether_to_stop_now_and_later() -> None:
     assert job.cancelled
     job.take_back()
     assert heard == [True, False, True], "it is ending early: there is nothing to take back"
+
+
+def test_that_lines_are_left_out_is_said_now_and_then_and_at_the_end() -> None:
+    now = [0]
+    control = JobControl(lambda: None, lambda: now[0])
+    told = []
+    for _ in range(100):  # each a tenth of a second
+        for _ in range(100):
+            control.say("info", "line", {})
+        told += [line for line in control.take().lines if line.level == "warning"]
+        now[0] += NOTICE_NS // 50
+    assert len(told) == 2, "at once and after five seconds"
+    control.end()
+    told += [line for line in control.take().lines if line.level == "warning"]
+    lost = sum(int(str(line.fields["lines"])) for line in told)
+    assert len(told) == 3
+    assert lost == 100 * 100 - 200 - 50 * 99 // 10

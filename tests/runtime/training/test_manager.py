@@ -1,5 +1,6 @@
 """The manager under a virtual clock: what runs, what it costs, and how it ends."""
 
+import sys
 import threading
 from collections.abc import Callable, Mapping
 
@@ -14,7 +15,7 @@ from runtime.training.isolation.thread import ThreadIsolation
 from runtime.training.jobs import JobId, JobRequest, JobState, TrainingHandle
 from runtime.training.manager import TrainingManager
 from runtime.training.readiness import ReadinessCause, ReadinessState
-from runtime.training.slots import ModelSlot
+from runtime.training.slots import ModelSlot, Published
 from runtime.training.supervision import TrainingRules
 from runtime.training.updates import TrainingUpdateKind as Kind
 from tests.runtime.training.support import T0, Bench, Gate, Obedient, nothing, request, settle
@@ -925,3 +926,33 @@ def test_inline_off_queues_until_on() -> None:
     bench.manager.switch(True, "test")
     assert bench.manager.run_inline(request(nothing)).request is waiting
     assert bench.manager.statistics().finished == {JobState.SUCCEEDED: 1}
+
+
+async def test_a_version_that_comes_after_a_newer_one_does_not_serve_and_says_so() -> None:
+    async with Bench().running() as bench:
+        slot = ModelSlot("m")
+
+        async def overtake(made: ModelSlot, bundle: Published, _: JobResult) -> None:
+            made.publish(["newer"], "by hand", T0)
+
+        bench.manager.on_made = overtake
+        handle = bench.manager.submit(request(lambda: ["older"], slot))
+        rejected = await bench.until(Kind.MODEL_REJECTED)
+        assert rejected.text == "m: version 2 is newer, and serves already"
+        assert (slot.current, slot.version) == (["newer"], 2)
+        assert handle.state is JobState.SUCCEEDED
+
+
+async def test_the_switch_interval_is_as_before_once_a_job_left_behind_has_ended() -> None:
+    before, gate = sys.getswitchinterval(), Gate()
+    async with Bench(rules=TrainingRules(stop_grace_ns=0)).running() as bench:
+        handle = bench.manager.submit(request(gate.train))
+        await bench.begun(gate)
+        handle.cancel()
+        await bench.until(Kind.ABANDONED)
+        assert sys.getswitchinterval() < before, "it still takes its share"
+        gate.release.set()
+        for thread in threading.enumerate():
+            if thread.name.startswith("training "):
+                await anyio.to_thread.run_sync(thread.join)
+        assert sys.getswitchinterval() == before

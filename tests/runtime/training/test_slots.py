@@ -104,9 +104,10 @@ def test_a_rollback_serves_the_version_before_and_the_next_gets_a_fresh_number()
 def test_skips_are_counted_by_cause() -> None:
     slot = ModelSlot("model")
     for _ in range(3):
-        slot.note_skip()
+        assert not slot.is_ready
     slot.readiness.not_yet(ReadinessCause.OUT_OF_QUOTA)
-    slot.note_skip()
+    assert not slot.is_ready
+    assert not slot.readiness.is_ready, "which is for the runtime, and no skip"
     assert slot.skipped == 4
     assert slot.skips == {ReadinessCause.NEVER_TRAINED: 3, ReadinessCause.OUT_OF_QUOTA: 1}
 

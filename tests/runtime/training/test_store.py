@@ -57,6 +57,17 @@ def test_what_is_saved_is_there_for_the_next_run(tmp_path: Path) -> None:
     assert decode(store.load(newest)) == ({"model": 3}, {})
 
 
+def test_a_number_that_was_given_and_not_stored_is_not_given_again(tmp_path: Path) -> None:
+    store = stored(tmp_path, 1)
+    store.note_number(SLOT, 4)
+    store.note_number("never stored", 2)
+    catalog, notes = ModelStore.open(tmp_path, 10).catalog()
+    assert {found.slot: found.highest for found in catalog.values()} == {SLOT: 4, "never stored": 2}
+    assert notes == []
+    (place(tmp_path) / "highest").write_text("rubbish")
+    assert store.versions(SLOT).highest == 1
+
+
 def test_everything_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     before = os.umask(0)
     try:

@@ -24,6 +24,7 @@ from runtime.training.isolation.documents import (
     read,
     write,
 )
+from runtime.training.isolation.standins import Elsewhere
 from runtime.training.isolation.transaction import (
     METHOD,
     References,
@@ -223,6 +224,34 @@ def test_what_is_the_runtimes_is_referred_to(ward: Ward) -> None:
     assert references.slots == [strategy.slot, strategy.gated]
     with pytest.raises(LookupError):
         references.resolve(("slot", 9))
+
+
+def test_what_a_strategy_holds_of_the_runtime_stands_there_by_its_place(ward: Ward) -> None:
+    strategy: Any = ward.strategy
+    strategy.handles = [strategy.train(strategy.nothing)]
+    strategy.event = strategy.schedule.on(
+        strategy.date_rules.every_day(), strategy.time_rules.noon, strategy.nothing
+    )
+    strategy.rule = strategy.time_rules.at(9, 30)
+    strategy.ready = strategy.slot.readiness
+    references = References(strategy, ward.desk)
+    captured = capture(strategy, request(strategy.nothing), references, {})
+    assert list(captured.missing) == ["lock"]
+
+    def elsewhere(reference: Reference) -> object:
+        kind, *rest = reference
+        return Elsewhere(*rest) if kind == "kept" else references.resolve(reference)  # type: ignore[arg-type]
+
+    names = [METHOD, *captured.attributes]
+    stream = io.BytesIO(captured.written.stream)
+    found = read(names, stream, captured.written.buffers, elsewhere)
+    assert repr(found["event"]) == "<ScheduledEvent in the runtime>"
+    with pytest.raises(StrategyError, match="'cancel' of a TrainingHandle cannot be used in a tr"):
+        found["handles"][0].cancel()
+    place = found["handles"][0].place
+    assert references.resolve(("kept", place, "any")) is strategy.handles[0]
+    with pytest.raises(LookupError):
+        references.resolve(("kept", 9, "any"))
 
 
 def test_a_missing_attribute_explains_itself_until_another_is_assigned() -> None:
