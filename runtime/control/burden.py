@@ -11,11 +11,11 @@ from runtime.training.jobs import JobId
 from runtime.training.updates import TrainingUpdate
 from runtime.training.updates import TrainingUpdateKind as Kind
 
-HURTS_MS, STALLS_MS = 5.0, 100.0
+HURTS_MS, STALLS_MS = 5.0, 50.0
 """A p99, and a single lag, from which a job is worth a word."""
 TIMES = 3.0
 """So many times the lag without a job it has to be."""
-ENOUGH, LOOK_EVERY, RECENT = 50, 500, 3000
+ENOUGH, LOOK_EVERY, RECENT = 20, 500, 3000
 """Samples, of 10 ms: the fewest to judge by, how often to judge, how many are those without."""
 ENDS = {
     Kind.FINISHED,
