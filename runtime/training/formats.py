@@ -7,6 +7,7 @@ imported here, and only where a model of theirs is there.
 """
 
 import contextlib
+import inspect
 import pickle
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -62,6 +63,7 @@ class Encoded(msgspec.Struct, frozen=True):
         return {name: str(part.format) for name, part in parts.items()}
 
 
+GIVE_BUILD = "so the slot has to know how to make it: ModelSlot(..., build=...)"
 TRUSTED = frozenset(
     {
         "collections.OrderedDict",
@@ -103,15 +105,27 @@ TRUSTED = frozenset(
 """What scikit-learn and LightGBM put into fitted models beyond what skops trusts by itself."""
 
 
-def encode(model: object, extras: Mapping[str, object], storage: Storage) -> Encoded:
+def encode(
+    model: object, extras: Mapping[str, object], storage: Storage, *, has_build: bool = True
+) -> Encoded:
     """Write a model and its companions.
 
+    Args:
+        model: what serves.
+        extras: its companions, by name.
+        storage: how far it may go.
+        has_build: whether who reads it will know how to make an empty torch module for it.
+
     Raises:
-        Unstorable: no format takes one of them; with storage "pickle", not even pickle does.
+        Unstorable: no format takes one of them; with storage "pickle", not even pickle does. Or it
+            could not be read again.
     """
     parts = {}
+    if not has_build:
+        _check_made(model)
     for name, what in extras.items():
         try:
+            _check_made(what)
             parts[name] = _encode(what, storage)
         except Unstorable as error:
             raise Unstorable(f"its extra {name!r}: {error}") from None
@@ -192,6 +206,18 @@ def _encode(what: object, storage: Storage) -> Part:
         return Part(Format.PICKLE, pickle.dumps(what, 5), kind, _versions(root, "numpy"))
     except Exception as error:  # noqa: BLE001  # so has what an object may raise
         raise Unstorable(f"{type(what).__name__} cannot be pickled: {error!r:.200}") from None
+
+
+def _check_made(what: object) -> None:
+    """Refuse a network whose class cannot be made without arguments, to be filled when read."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(what, torch.nn.Module):
+        return
+    try:
+        inspect.signature(type(what)).bind()
+    except TypeError:
+        name = type(what).__qualname__
+        raise Unstorable(f"class {name} needs arguments, {GIVE_BUILD}") from None
 
 
 def _plain(what: object, kind: str) -> Part:
@@ -301,9 +327,7 @@ def _construct(kind: str) -> Any:
     try:
         return found()
     except TypeError:
-        raise Unreadable(
-            f"is of class {name}, which needs arguments: give the slot ModelSlot(..., build=...)"
-        ) from None
+        raise Unreadable(f"is of class {name}, which needs arguments, {GIVE_BUILD}") from None
 
 
 def _versions(*names: str) -> dict[str, str]:

@@ -86,6 +86,7 @@ class ModelSlot:
     ) -> None:
         self.name = name
         self.build = build
+        self.has_build = build is not None
         self.storage = storage
         self.is_stored = False
         self.deployed = ""
@@ -152,7 +153,8 @@ class ModelSlot:
             return None, ""
         made = returned if isinstance(returned, TrainedModel) else TrainedModel(returned)
         try:
-            return encode(made.model, made.extras, self.storage), ""
+            encoded = encode(made.model, made.extras, self.storage, has_build=self.has_build)
+            return encoded, ""
         except Unstorable as error:
             return None, str(error)
 

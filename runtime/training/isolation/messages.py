@@ -29,6 +29,7 @@ class SlotState(msgspec.Struct, frozen=True):
     is_ready: bool
     storage: Literal["safe", "pickle"]
     is_stored: bool
+    has_build: bool
 
 
 class SecurityState(msgspec.Struct, frozen=True, array_like=True):

@@ -173,7 +173,12 @@ class Session:
             missing=captured.missing,
             slots=tuple(
                 SlotState(
-                    slot.name, slot.version, slot.readiness.is_ready, slot.storage, slot.is_stored
+                    slot.name,
+                    slot.version,
+                    slot.readiness.is_ready,
+                    slot.storage,
+                    slot.is_stored,
+                    slot.has_build,
                 )
                 for slot in slots
             ),

@@ -152,6 +152,7 @@ class SlotView(ModelSlot):
         self._bundle: Published | None = None
         super().__init__(state.name, gate, storage=state.storage)
         self.is_stored = state.is_stored
+        self.has_build = state.has_build
         if state.is_ready:
             self.readiness.ready(state.version)
 

@@ -155,8 +155,14 @@ def test_torch_is_its_tensors_with_the_class_named() -> None:
     assert torch.equal(back(given), model(given))
     assert not back.training
     assert torch.equal(extras["tensors"]["weight"], model.weight)
-    with pytest.raises(Unreadable, match=r"needs arguments: give the slot ModelSlot\(..., build"):
+    with pytest.raises(
+        Unreadable, match=r"needs arguments, so the slot has .*ModelSlot\(..., build"
+    ):
         decode(encoded)
+    with pytest.raises(Unstorable, match=r"class Linear needs arguments, so the slot has to know"):
+        encode(model, {}, "safe", has_build=False)
+    with pytest.raises(Unstorable, match=r"its extra 'net': class Linear needs arguments"):
+        encode(1, {"net": model}, "safe")
 
 
 def strange(x: Any) -> Any:
