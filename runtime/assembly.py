@@ -2,7 +2,7 @@
 
 import inspect
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 
 import anyio
@@ -24,7 +24,7 @@ from runtime.desk import Desk
 from runtime.engine import Engine
 from runtime.errors import RunFailed
 from runtime.live import LiveRun, Outcome, utc_text
-from runtime.settings import EngineSettings, Settings, TrainingSettings
+from runtime.settings import EngineSettings, Settings, TradingSettings, TrainingSettings
 from runtime.sources import Credentials, open_feed
 from runtime.strategy import Strategy
 from runtime.timeslice import Timeslice
@@ -39,7 +39,8 @@ from runtime.training.isolation.workers import WorkerLimits
 from runtime.training.keeper import ModelKeeper
 from runtime.training.manager import TrainingManager
 from runtime.training.queue import TrainingQueue
-from runtime.training.quota import TrainingQuota
+from runtime.training.quota import TrainingClock, TrainingQuota
+from runtime.training.reporting import OnUpdate
 from runtime.training.shelf import ModelShelf
 from runtime.training.supervision import TrainingRules
 from runtime.training.updates import TrainingUpdate
@@ -135,8 +136,7 @@ def build_run(
 
     Without a deployment it leaves nothing on the disk.
     """
-    trading = settings.trading
-    timeslice = _timeslice(settings.engine)
+    timeslice = make_timeslice(settings.engine)
     pace = Pace(timeslice, settings.engine.slow_callback_ms)
     limits = worker_limits(settings.training)
     isolation, ray = settings.training.isolation, Cluster(settings.training.ray_address)
@@ -149,9 +149,35 @@ def build_run(
     }
     quota = fresh_quota(settings.training) if deployment is None else deployment.quota
     burden = Burden(log.warning)
-    training = _training(settings.training, ways, quota, clock, log, timeslice, burden)
+    training = make_training(
+        settings.training, ways, quota, clock, log, timeslice, also_told=burden.hear
+    )
     models = _models(training, deployment, clock, log)
-    desk = Desk(
+    desk = make_desk(settings, run_id, training, ways)
+    process.attach(strategy, desk)
+    cluster.attach(strategy, desk)
+    return LiveRun(
+        engine=Engine(strategy, desk, pace),
+        feed=feed,
+        broker=make_broker(settings.trading),
+        training=training,
+        models=models,
+        clock=clock,
+        log=log,
+        settings=settings.engine,
+        on_status=None if deployment is None else heartbeat(deployment.path, run_id),
+        pace=pace,
+        burden=burden,
+        watchdog=make_watchdog(strategy, settings.engine, timeslice, training, log, leave),
+    )
+
+
+def make_desk(
+    settings: Settings, run_id: str, training: TrainingManager, ways: Iterable[str]
+) -> Desk:
+    """Make the desk of one strategy."""
+    trading = settings.trading
+    return Desk(
         run_id=run_id,
         portfolio=Portfolio(Decimal(str(trading.cash))),
         gate=RiskGate(
@@ -172,35 +198,37 @@ def build_run(
         isolations=(settings.training.isolation, *ways),
         train_when=settings.training.when,
     )
-    process.attach(strategy, desk)
-    cluster.attach(strategy, desk)
-    return LiveRun(
-        engine=Engine(strategy, desk, pace),
-        feed=feed,
-        broker=PaperBroker(
-            fee_bps=Decimal(str(trading.fee_bps)),
-            max_quote_age_ns=round(trading.max_quote_age_seconds * SECOND),
-        ),
-        training=training,
-        models=models,
-        clock=clock,
-        log=log,
-        settings=settings.engine,
-        on_status=None if deployment is None else heartbeat(deployment.path, run_id),
-        pace=pace,
-        burden=burden,
-        watchdog=Watchdog(
-            timeslice,
-            owner=type(strategy).__name__,
-            log=log,
-            period=_looks(settings.engine),
-            settle=training.settle_inline,
-            leave=leave,
-        ),
+
+
+def make_broker(settings: TradingSettings) -> PaperBroker:
+    """Make the broker that fills on paper."""
+    return PaperBroker(
+        fee_bps=Decimal(str(settings.fee_bps)),
+        max_quote_age_ns=round(settings.max_quote_age_seconds * SECOND),
     )
 
 
-def _timeslice(settings: EngineSettings) -> Timeslice:
+def make_watchdog(
+    strategy: Strategy,
+    settings: EngineSettings,
+    timeslice: Timeslice,
+    training: TrainingManager,
+    log: FilteringBoundLogger,
+    leave: Callable[[str], None] | None,
+) -> Watchdog:
+    """Make what looks whether callbacks return."""
+    return Watchdog(
+        timeslice,
+        owner=type(strategy).__name__,
+        log=log,
+        period=_looks(settings),
+        settle=training.settle_inline,
+        leave=leave,
+    )
+
+
+def make_timeslice(settings: EngineSettings) -> Timeslice:
+    """Make what knows how long a callback may go on."""
     return Timeslice(
         round(settings.timeslice_minutes * MINUTE),
         round(settings.hung_callback_seconds * SECOND),
@@ -241,19 +269,26 @@ def _models(
     return ModelShelf(clock, ReadinessLog(log), tell, keeper, deployed)
 
 
-def _training(
+def make_training(
     settings: TrainingSettings,
     ways: Mapping[str, Isolation],
     quota: TrainingQuota,
     engine_clock: Clock,
     log: FilteringBoundLogger,
     timeslice: Timeslice,
-    burden: Burden,
+    job_clock: TrainingClock | None = None,
+    also_told: OnUpdate = lambda _: None,
 ) -> TrainingManager:
     """Give training its minutes.
 
-    Jobs are timed by a steady clock: a wall clock that is set must not bill them.
+    Jobs are timed by a steady clock, unless another is given: a wall clock that is set must not
+    bill them.
     """
+
+    def on_update(update: TrainingUpdate) -> None:
+        log_training(log, update)
+        also_told(update)
+
     level = quota.statistics()
     log.info(
         "training quota",
@@ -265,16 +300,12 @@ def _training(
         training="on" if settings.enabled else "off",
     )
 
-    def hear(update: TrainingUpdate) -> None:
-        log_training(log, update)
-        burden.hear(update)
-
     return TrainingManager(
         TrainingQueue(settings.workers, is_on=settings.enabled),
         quota,
         ways,
-        SteadyClock(),
-        on_update=hear,
+        job_clock or SteadyClock(),
+        on_update=on_update,
         rules=TrainingRules(
             policy=settings.policy,
             grace_ns=round(settings.grace_minutes * MINUTE),

@@ -111,6 +111,8 @@ class Desk:
         self.is_stopping = False
         self.has_quit = False
         self.zone = ZoneInfo(time_zone)
+        self.train_at_once: Callable[[Train], None] | None = None
+        """Runs a job inside the call of `train`, in a backtest; None queues it as a command."""
         self.schedule = Schedule(
             securities=self.securities,
             zone=lambda: self.zone,
@@ -345,18 +347,24 @@ class Desk:
         )
         handle = TrainingHandle(request)
         if when is None:
-            self.commands.append(Train(request, handle))
+            self._ask_for(Train(request, handle))
             return handle
 
         def queue() -> None:
             job = JobId(f"{label}-{next(self._jobs)}")
             due = msgspec.structs.replace(request, id=job, requested=self.now_ns)
-            self.commands.append(Train(due, handle))
+            self._ask_for(Train(due, handle))
 
         check_rules("train", *when)
         handle.scheduled = self.schedule.on(*when, queue)
         self.commands.append(Register(request))
         return handle
+
+    def _ask_for(self, training: Train) -> None:
+        if self.train_at_once is None:
+            self.commands.append(training)
+        else:
+            self.train_at_once(training)
 
     def keep_training_hours(self) -> None:
         """After initialize: where training is for closed markets, follow those of the symbols."""

@@ -20,15 +20,14 @@ from feeds.base import Audit, Feed, FeedStatistics
 from feeds.events import SECOND, Event
 from feeds.moments import moments
 from runtime.callbacks import describe
+from runtime.carrying import carry_out
 from runtime.clock import Clock, VirtualClock
 from runtime.commands import (
-    CancelOrder,
     Command,
     HoldTraining,
     Log,
     Register,
     Stop,
-    Submit,
     Subscribe,
     Train,
     Unsubscribe,
@@ -324,7 +323,7 @@ class LiveRun:
             profit=f"{portfolio.equity - self._cash_at_start:.2f}",
             fees=f"{portfolio.fees:.2f}",
             left_running=training.abandoned,
-            skipped=_skipped(self.engine.desk.slots),
+            skipped=skipped_predictions(self.engine.desk.slots),
         )
 
     # ---- data in -----------------------------------------------------------------------------
@@ -439,37 +438,7 @@ class LiveRun:
 
     def _carry_out(self, commands: list[Command], now: int) -> None:
         """Do what the engine asks, and tell it what came of it, until nothing more comes."""
-        while True:
-            for command in commands:
-                match command:
-                    case Submit(approved):
-                        self.broker.submit(approved, now)
-                    case CancelOrder(order_id):
-                        self.broker.cancel(order_id, now)
-                    case Train(request, handle):
-                        self._trained = True
-                        if request.slot is not None:
-                            self.models.adopt(request.slot)
-                        self.training.submit(request, handle)
-                    case Register(request):
-                        if request.slot is not None:
-                            self.models.adopt(request.slot)
-                        self.training.register(request)
-                    case HoldTraining(held):
-                        self._trained = True
-                        self.training.hold(held)
-                    case Subscribe(subscription):
-                        self.feed.subscribe([subscription])
-                    case Unsubscribe(symbol):
-                        self.feed.unsubscribe([symbol])
-                    case Log(level, event, fields):
-                        getattr(self.log, level)(event, **free_names(fields))
-                    case Stop(reason, failed):
-                        self.stop(reason, RunFailed(reason) if failed else None)
-            reports = self.broker.take_updates()
-            if not reports:
-                break
-            commands = self.engine.process(reports, now)
+        carry_out(commands, now, self.engine, self.broker, self._do)
         for name, spent_ms in self._pace.take_slow():
             self.log.warning(
                 "slow callback",
@@ -477,6 +446,29 @@ class LiveRun:
                 spent_ms=round(spent_ms, 1),
                 budget_ms=self.settings.slow_callback_ms,
             )
+
+    def _do(self, command: Command) -> None:
+        match command:
+            case Train(request, handle):
+                self._trained = True
+                if request.slot is not None:
+                    self.models.adopt(request.slot)
+                self.training.submit(request, handle)
+            case Register(request):
+                if request.slot is not None:
+                    self.models.adopt(request.slot)
+                self.training.register(request)
+            case HoldTraining(held):
+                self._trained = True
+                self.training.hold(held)
+            case Subscribe(subscription):
+                self.feed.subscribe([subscription])
+            case Unsubscribe(symbol):
+                self.feed.unsubscribe([symbol])
+            case Log(level, event, fields):
+                getattr(self.log, level)(event, **free_names(fields))
+            case Stop(reason, failed):
+                self.stop(reason, RunFailed(reason) if failed else None)
 
     # ---- what others see ---------------------------------------------------------------------
 
@@ -534,7 +526,7 @@ class LiveRun:
                 name: f"v{slot.version}" if slot.readiness.is_ready else slot.readiness.reason
                 for name, slot in self.engine.desk.slots.items()
             },
-            "skipped": _skipped(self.engine.desk.slots),
+            "skipped": skipped_predictions(self.engine.desk.slots),
         }
 
 
@@ -573,7 +565,7 @@ def _quota(training: TrainingStatistics) -> dict[str, object]:
     }
 
 
-def _skipped(slots: Mapping[str, ModelSlot]) -> dict[str, dict[str, int]]:
+def skipped_predictions(slots: Mapping[str, ModelSlot]) -> dict[str, dict[str, int]]:
     """Predictions that were skipped, by slot and cause."""
     return {
         name: {str(cause): count for cause, count in slot.skips.items()}

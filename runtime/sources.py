@@ -183,10 +183,10 @@ class _VenueFeed:
             await self._feed.run(subscriptions, watch)
         except VenueRefused as refused:
             if refused.code is None and self._wanted.data:
-                held = await anyio.to_thread.run_sync(_held, self._wanted)
+                found = await anyio.to_thread.run_sync(held, self._wanted)
                 hint = ", on a tape only: leave --clock wall out, or use --feed replay"
                 raise VenueRefused(
-                    f"{refused}; the data holds {held}{hint if self._is_timed_by_us else ''}"
+                    f"{refused}; the data holds {found}{hint if self._is_timed_by_us else ''}"
                 ) from None
             raise
         if not self._heard:
@@ -258,15 +258,15 @@ async def _nothing_for(subscriptions: Sequence[Subscription], wanted: FeedSettin
     asked = ", ".join(subscription.symbol for subscription in subscriptions)
     if not wanted.data:
         return RunFailed(f"the venue's tape has ended and held nothing for {asked}")
-    held = await anyio.to_thread.run_sync(_held, wanted)
-    return RunFailed(f"the data held nothing for {asked}: it holds {held}")
+    found = await anyio.to_thread.run_sync(held, wanted)
+    return RunFailed(f"the data held nothing for {asked}: it holds {found}")
 
 
 def _source(wanted: FeedSettings) -> FileSource:
     return open_source([Path(path) for path in wanted.data], wanted.table)
 
 
-def _held(wanted: FeedSettings) -> str:
+def held(wanted: FeedSettings) -> str:
     """Name what the data holds, by the paths or else by a look at the beginning."""
     source = _source(wanted)  # anew, so that the counts of the run stay as they are
     found = set(source.symbols)

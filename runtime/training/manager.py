@@ -10,6 +10,7 @@ import contextlib
 import inspect
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import anyio
 import msgspec
@@ -41,6 +42,7 @@ PASSING = (KeyboardInterrupt, Overtime)
 """What a job that runs inline does not answer for: it ends whoever called."""
 
 
+HoldBack = Callable[[float, Callable[[], None]], bool]
 OnMade = Callable[[ModelSlot, Published, JobResult], Awaitable[None]]
 
 
@@ -73,6 +75,8 @@ class TrainingManager:
     ) -> None:
         self.on_made: OnMade | None = None
         """Awaited, in bounded time, with what is about to serve, before it does."""
+        self.hold_back: HoldBack = lambda _elapsed, _finish: False
+        """Asked of each job that ran inline, with its seconds; True keeps its end for later."""
         self.control = TrainingControl(lambda: queue.is_on, self.statistics)
         self._queue = queue
         self._quota = quota
@@ -146,6 +150,11 @@ class TrainingManager:
             ConfigError: as `register`.
         """
         job = self._enqueue(request, handle or TrainingHandle(request))
+        self.run_waiting_inline()
+        return job
+
+    def run_waiting_inline(self) -> None:
+        """Run here and now what waits and may start; raises as `run_inline`."""
         while (taken := self._queue.take()) is not None:
             run = self._inline = self._begin(taken)
             try:
@@ -159,10 +168,18 @@ class TrainingManager:
                 raise
             finally:
                 self._inline = None
-            self._finish(run, ending, self._bundle(run.job, ending))
-            if self._fatal is not None:
-                raise self._fatal
-        return job
+            if not self.hold_back(run.elapsed, partial(self._finish_late, run, ending)):
+                self._finish_inline(run, ending)
+
+    def _finish_inline(self, run: JobRun, ending: Ending) -> None:
+        self._finish(run, ending, self._bundle(run.job, ending))
+        if self._fatal is not None:
+            raise self._fatal
+
+    def _finish_late(self, run: JobRun, ending: Ending) -> None:
+        """Publish what was held back; its method counted as running until then, as live."""
+        self._finish_inline(run, ending)
+        self.run_waiting_inline()
 
     def settle_inline(self) -> None:
         """Take the minutes that the job running inline owes by now; safe in any thread."""

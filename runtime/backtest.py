@@ -1,0 +1,382 @@
+"""The live engine under a for loop: the clock follows the data, and training is done at once.
+
+No event loop, no socket: each moment of the data goes to the broker, then to the engine, as live.
+A job runs inside the call of `train`, and its model serves when that returns; with a publication
+delay it serves only once so much of the data's time has passed, as it would have live.
+"""
+
+import functools
+import heapq
+import itertools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+import anyio
+import msgspec
+from structlog.typing import FilteringBoundLogger
+
+from feeds.base import Audit, FeedStatistics, Source, Subscription
+from feeds.events import SECOND, MarketEvent, Symbol
+from feeds.moments import due
+from runtime.carrying import carry_out
+from runtime.clock import VirtualClock
+from runtime.commands import (
+    Command,
+    HoldTraining,
+    Log,
+    Register,
+    Stop,
+    Subscribe,
+    Train,
+    Unsubscribe,
+)
+from runtime.control.logs import free_names
+from runtime.control.pace import Pace
+from runtime.control.watchdog import Watchdog
+from runtime.engine import Engine
+from runtime.errors import QuotaExhausted, RunFailed, StrategyError, TidegateError
+from runtime.live import Outcome, skipped_predictions, told_of
+from runtime.results import Curve, Journal, Sample
+from runtime.trading.broker import Broker
+from runtime.trading.orders import OrderUpdate
+from runtime.training.jobs import JobRequest
+from runtime.training.manager import TrainingManager
+from runtime.training.shelf import ModelShelf
+
+LOOK_MOMENTS = 20_000
+"""Moments between two looks at what the outside wants to know: progress."""
+
+
+class Data(Protocol):
+    """What is played, once it is known for which symbols."""
+
+    def open(self, subscriptions: Sequence[Subscription]) -> Source:
+        """Return the data for these symbols."""
+        ...
+
+    def held(self) -> str:
+        """Name what it holds."""
+        ...
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What a backtest does otherwise than a live run.
+
+    Attributes:
+        start: data due before it is passed over, ns UTC; None is all.
+        end: data due at it or later ends the run, ns UTC; None is all.
+        job_cost: each job is billed as if it took this long, ns, whatever it really took; None
+            bills its real time, as LEAN does.
+        publish_after: ns of the data's time between the start of a job and the moment its model
+            serves; None is at once, and REAL_TIME what the job really took.
+    """
+
+    start: int | None = None
+    end: int | None = None
+    job_cost: int | None = None
+    publish_after: int | None = None
+
+
+REAL_TIME = -1
+
+
+class Progress(NamedTuple):
+    """How far it has come: the time of the data (ns UTC) and the events so far."""
+
+    time: int
+    events: int
+
+
+class _Written:
+    """A broker whose every report is in the journal."""
+
+    def __init__(self, broker: Broker, journal: Journal) -> None:
+        self._broker, self._journal = broker, journal
+        self.name = broker.name
+        self.submit, self.cancel = broker.submit, broker.cancel
+        self.on_market, self.run = broker.on_market, broker.run
+
+    def take_updates(self) -> list[OrderUpdate]:
+        """Return the reports since the last call, in order."""
+        updates = self._broker.take_updates()
+        if updates:
+            self._journal.reported(updates)
+        return updates
+
+
+class Backtest:
+    """One run over one source; `run` it once.
+
+    Attributes:
+        curve: the account over time.
+        journal: fills and training.
+        seconds: how long the data took, real time.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        broker: Broker,
+        training: TrainingManager,
+        models: ModelShelf,
+        clock: VirtualClock,
+        job_clock: VirtualClock | None,
+        log: FilteringBoundLogger,
+        pace: Pace,
+        watchdog: Watchdog,
+        journal: Journal,
+        rules: Rules = Rules(),  # noqa: B008  # frozen
+        on_progress: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        self.curve = Curve()
+        self.journal = journal
+        self.seconds = 0.0
+        self._engine, self._training = engine, training
+        self._broker: Broker = _Written(broker, journal)
+        self._models, self._clock, self._job_clock = models, clock, job_clock
+        self._log, self._pace, self._watchdog = log, pace, watchdog
+        self._rules, self._on_progress = rules, on_progress
+        self._held: list[tuple[int, int, Callable[[], None]]] = []  # models that serve later
+        self._order = itertools.count()
+        self._wanted: set[Symbol] = set()
+        self._reason = ""
+        self._failure: TidegateError | None = None
+        self._delivered = self._foreign = 0
+        self._cash_at_start = engine.desk.portfolio.equity
+        training.hold_back = self._hold_back
+        engine.desk.train_at_once = self._train
+
+    def stop(self, reason: str, failure: TidegateError | None = None) -> None:
+        """Ask for the end after the moment that is being told; the first reason stands."""
+        if not self._reason:
+            self._reason, self._failure = reason, failure
+
+    def run(self, data: Data, begin: int) -> Outcome:
+        """Call initialize, let the data flow, say goodbye, and return how it went.
+
+        Args:
+            data: opened once with what `initialize` has subscribed to.
+            begin: engine time of `initialize`, ns UTC: the first moment of the data.
+        """
+        began = time.perf_counter()
+        audit = Audit()
+        name = ""
+        with self._watchdog.watching():
+            try:
+                self._clock.advance_to(begin)
+                self._carry_out(self._engine.start(begin), begin)
+                self._cash_at_start = self._engine.desk.portfolio.equity
+                for slot in self._engine.desk.slots.values():
+                    self._models.adopt(slot)
+                anyio.run(self._models.restore)
+                self._wanted = {each.symbol for each in self._engine.subscriptions}
+                self._carry_out(self._engine.advance(begin), begin)
+                source = data.open(self._engine.subscriptions)
+                name, audit = source.name, source.audit()
+                if not self._reason:
+                    self._play(source.events())
+                audit = source.audit()
+                if not (self._delivered or self._reason):
+                    asked = ", ".join(each.symbol for each in self._engine.subscriptions)
+                    raise RunFailed(f"the data held nothing for {asked}: it holds {data.held()}")
+                self.stop("the data has ended")
+            except Exception as error:  # noqa: BLE001  # whatever it is, the run ends in order
+                told = told_of(error)
+                self.stop(str(told), told)
+                self._log.debug("failed", error=str(told), exc_info=error)
+            self._end()
+        self.seconds = time.perf_counter() - began
+        return self._outcome(name, audit)
+
+    # ---- the data ----------------------------------------------------------------------------
+
+    def _play(self, events: Iterable[MarketEvent]) -> None:
+        """Tell the data moment by moment."""
+        wanted, end = self._wanted, self._rules.end
+        batch: list[MarketEvent] = []
+        moment = 0
+        left = LOOK_MOMENTS
+        for event in self._from_start(events):
+            at = due(event)
+            if at != moment:
+                if batch:
+                    self._tell(moment, batch)
+                    batch = []
+                    if self._reason:
+                        return
+                if end is not None and at >= end:
+                    break
+                moment = at
+                left -= 1
+                if not left:
+                    left = LOOK_MOMENTS
+                    self._on_progress(Progress(moment, self._delivered))
+            if event.symbol in wanted:
+                batch.append(event)
+            else:
+                self._foreign += 1
+        if batch:
+            self._tell(moment, batch)
+        self._catch_up(self._clock.now() + 1)
+
+    def _from_start(self, events: Iterable[MarketEvent]) -> Iterable[MarketEvent]:
+        start = self._rules.start
+        return events if start is None else itertools.dropwhile(lambda e: due(e) < start, events)
+
+    def _tell(self, at: int, batch: list[MarketEvent]) -> None:
+        """Tell one moment: the broker first, then the engine both it and the broker's reports."""
+        now = max(self._clock.now(), at)
+        wake = self._next_wake()
+        if wake is not None and wake < now:
+            self._catch_up(now)
+        self._clock.advance_to(now)
+        self._delivered += len(batch)
+        self._broker.on_market(batch, now)
+        reports = self._broker.take_updates()
+        events = [*batch, *reports] if reports else batch
+        commands = self._engine.process(events, now)
+        if commands:
+            self._carry_out(commands, now)
+        if now >= self.curve.due:
+            self.curve.add(self._sample(now))
+
+    def _next_wake(self) -> int | None:
+        wake = self._engine.next_wake()
+        if not self._held:
+            return wake
+        return self._held[0][0] if wake is None else min(wake, self._held[0][0])
+
+    def _catch_up(self, before: int) -> None:
+        """Do what is due before then, in order: models that come to serve, bars, schedules."""
+        while (wake := self._next_wake()) is not None and wake < before and not self._reason:
+            self._clock.advance_to(wake)
+            now = self._clock.now()
+            while self._held and self._held[0][0] <= now:
+                heapq.heappop(self._held)[2]()
+            self._carry_out(self._engine.advance(now), now)
+
+    # ---- what the engine asks ----------------------------------------------------------------
+
+    def _carry_out(self, commands: list[Command], now: int) -> None:
+        carry_out(commands, now, self._engine, self._broker, self._do)
+        for name, spent_ms in self._pace.take_slow():
+            self._log.debug("slow callback", callback=name, spent_ms=round(spent_ms, 1))
+
+    def _do(self, command: Command) -> None:
+        match command:
+            case Train():
+                self._train(command)
+            case Register(request):
+                self._adopt(request)
+                self._training.register(request)
+            case HoldTraining(held):
+                self._training.hold(held)
+                self._training.run_waiting_inline()
+            case Subscribe(subscription):
+                self._wanted.add(subscription.symbol)
+            case Unsubscribe(symbol):
+                self._wanted.discard(symbol)
+            case Log(level, event, fields):
+                getattr(self._log, level)(event, **free_names(fields))
+            case Stop(reason, failed):
+                self.stop(reason, RunFailed(reason) if failed else None)
+
+    def _adopt(self, request: JobRequest) -> None:
+        if request.slot is not None:
+            self._models.adopt(request.slot)
+
+    def _train(self, command: Train) -> None:
+        """Run a job here and now, at a fixed price where there is one."""
+        request = command.request
+        self._adopt(request)
+        if self._job_clock is not None:
+            method = self._priced(request.method, self._job_clock)
+            request = msgspec.structs.replace(request, method=method)
+        try:
+            self._training.run_inline(request, command.handle)
+        except QuotaExhausted as error:  # the run's end, and not the callback's that asked for it
+            self.stop(str(error), error)
+
+    def _priced(self, method: Callable[[], object], clock: VirtualClock) -> Callable[[], object]:
+        cost = max(0, (self._rules.job_cost or 0) - 1)  # it ends before its last minute does
+
+        @functools.wraps(method)
+        def priced() -> object:
+            try:
+                return method()
+            finally:
+                clock.advance(cost)
+
+        return priced
+
+    def _hold_back(self, elapsed: float, publish: Callable[[], None]) -> bool:
+        """Have a job's result published when it would have been; False where that is at once.
+
+        Args:
+            elapsed: seconds that the job took.
+            publish: to be called then.
+        """
+        after = self._rules.publish_after
+        if after is None or self._is_over:
+            return False
+        span = round(elapsed * SECOND) if after == REAL_TIME else after
+        heapq.heappush(self._held, (self._clock.now() + span, next(self._order), publish))
+        return True
+
+    # ---- the end -----------------------------------------------------------------------------
+
+    @property
+    def _is_over(self) -> bool:
+        return bool(self._reason)
+
+    def _end(self) -> None:
+        """No new orders, cancel the open ones, goodbye; what was to serve later never does."""
+        now = self._clock.now()
+        self._engine.stop_orders()
+        try:
+            for tracked in self._engine.desk.open_orders:
+                self._broker.cancel(tracked.order.id, now)
+            self._carry_out([], now)
+            if not isinstance(self._failure, StrategyError):
+                self._carry_out(self._engine.finish(now), now)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the end goes on
+            told = told_of(error)
+            self._failure = self._failure or told
+            self._log.error("the end was not clean", error=str(told))
+        self.curve.close(self._sample(now))
+
+    def _sample(self, now: int) -> Sample:
+        portfolio = self._engine.desk.portfolio
+        equity = float(portfolio.equity)
+        exposure = sum(abs(float(held.holdings_value)) for held in portfolio)
+        available = self._training.statistics().quota.available
+        return Sample(now, equity, float(portfolio.cash), exposure, available)
+
+    def _outcome(self, name: str, audit: Audit) -> Outcome:
+        portfolio = self._engine.desk.portfolio
+        feed = FeedStatistics(
+            name=name,
+            frames=audit.rows,
+            events=self._delivered,
+            malformed=audit.malformed,
+            suspicious=audit.suspicious,
+            ignored=dict(audit.ignored),
+            rows_used=audit.rows_used,
+            rows_joined=audit.joined,
+            foreign=self._foreign,
+            unplayed=audit.events - self._delivered - self._foreign,
+        )
+        return Outcome(
+            reason=self._reason,
+            failure=self._failure,
+            engine=self._engine.statistics(),
+            feed=feed,
+            training=self._training.statistics(),
+            equity=f"{portfolio.equity:.2f}",
+            profit=f"{portfolio.equity - self._cash_at_start:.2f}",
+            fees=f"{portfolio.fees:.2f}",
+            left_running=(),
+            skipped=skipped_predictions(self._engine.desk.slots),
+        )
