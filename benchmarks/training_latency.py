@@ -90,7 +90,7 @@ KINDS: dict[str, tuple[str, Callable[[], object]]] = {
     "PyTorch": ("torch", torch_network),
 }
 SHORT = "short jobs"
-"""One small job after the other: what starting and ending them costs."""
+"""One small job after the other, dozens a second: what starting and ending them costs."""
 
 
 class Probe(Strategy):

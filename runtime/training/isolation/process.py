@@ -6,11 +6,13 @@ for the next job unless it died or something was left in it; another is then mad
 """
 
 import asyncio
+import concurrent.futures
 import contextlib
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -21,6 +23,7 @@ from runtime.strategy import Context, Strategy
 from runtime.training.control import JobControl, Line
 from runtime.training.isolation.anyworker import AnyWorker
 from runtime.training.isolation.base import JobResult, failure
+from runtime.training.isolation.launch import LAUNCHER
 from runtime.training.isolation.messages import Prepare
 from runtime.training.isolation.payload import Room
 from runtime.training.isolation.session import Session
@@ -29,13 +32,18 @@ from runtime.training.isolation.workers import BROKEN, Worker, WorkerDied, Worke
 from runtime.training.jobs import JobId, JobRequest
 
 SLOW_COPY_SECONDS = 0.05
-LARGE_BYTES = 1 << 20
+LARGE_BYTES = 1 << 18
 """From so many bytes on the memory for a copy is made ready off the loop."""
 SPARE_BYTES = 1 << 10
 LOOKED_INTO = 1000
 """Containers of more things are not looked into for arrays."""
 GIVE_UP_SECONDS = 6.0
 """How long a job's thread may take to end once its worker is killed."""
+NOT_COPIED = "what the job works on could not be copied: "
+Load = Callable[[Room | None], None]
+"""Copies what a job works on, on the loop."""
+Task = tuple[Prepare, Load | None, int]
+"""What a worker imports; what is to be copied yet, and about how many bytes that is."""
 Hire = Callable[[WorkerLimits], AnyWorker]
 """Starts a worker, or raises OSError or WorkerDied."""
 
@@ -195,6 +203,7 @@ class ProcessIsolation:
 
     def make_ready(self) -> None:
         """Start a worker in the background, where one will surely be needed."""
+        LAUNCHER.make_ready()
         if self._is_warm:
             with contextlib.suppress(StrategyError):  # a job says it, if there is one
                 self._pool.warm(self._preparation())
@@ -207,42 +216,38 @@ class ProcessIsolation:
 
     async def run(self, request: JobRequest, control: JobControl) -> JobResult:
         """Run the method in a worker; being cancelled kills it."""
-        room: Room | None = None
         session: Session | None = None
         try:
             prepare = self._preparation()
             session = self._sessions[request.id] = Session(*self._attached(), control)
-            if (size := self._size()) >= LARGE_BYTES:
-                room = await anyio.to_thread.run_sync(Room, size)
-            self._load(session, request, control, room)
+            load: Load | None = partial(self._load, session, request, control)
+            if (size := self._size()) < LARGE_BYTES:
+                self._load(session, request, control, None)
+                load = None
+            return await self._follow(request, control, session, (prepare, load, size))
         except StrategyError as error:
             return JobResult(error=str(error))
         except OSError as error:
-            return failure(error, "what the job works on could not be copied: ")
-        else:
-            return await self._follow(request, control, session, prepare)
+            return failure(error, NOT_COPIED)
         finally:
             if session is not None:
                 del self._sessions[request.id]
                 session.close()
-            if room is not None:
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(room.close)
 
     async def _follow(
-        self, request: JobRequest, control: JobControl, session: Session, prepare: Prepare
+        self, request: JobRequest, control: JobControl, session: Session, task: Task
     ) -> JobResult:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[JobResult] = loop.create_future()
         thread = threading.Thread(
             target=self._work,
-            args=(session, prepare, loop, done),
+            args=(session, task, loop, done),
             name=f"training {request.name}",
             daemon=True,
         )
         control.follow(session.ask)
         try:
-            thread.start()
+            LAUNCHER.start(thread, lambda error: _deliver(loop, done, failure(error)))
             return await asyncio.shield(done)
         except RuntimeError as error:  # the system has no thread left
             return failure(error)
@@ -328,16 +333,27 @@ class ProcessIsolation:
     def _work(
         self,
         session: Session,
-        prepare: Prepare,
+        task: Task,
         loop: asyncio.AbstractEventLoop,
         done: "asyncio.Future[JobResult]",
     ) -> None:
+        prepare, load, size = task
+        room: Room | None = None
         try:
+            if load is not None:
+                room = Room(size)
+                _on_loop(loop, partial(load, room))
             result = self._result(session, prepare)
+        except StrategyError as error:
+            result = JobResult(error=str(error))
+        except OSError as error:
+            result = failure(error, NOT_COPIED)
         except Exception as error:  # noqa: BLE001  # a fault around the job is no reason to hang
             result = failure(error, "the isolation broke: ")
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits for it
-            loop.call_soon_threadsafe(_deliver, done, result)
+        finally:
+            if room is not None:
+                room.close()
+        _deliver(loop, done, result)
 
     def _result(self, session: Session, prepare: Prepare) -> JobResult:
         try:
@@ -347,6 +363,8 @@ class ProcessIsolation:
         is_reusable = False
         try:
             result, is_reusable = session.perform(worker)
+        except OSError as error:
+            result = failure(error, "the isolation broke: ")
         finally:
             if is_reusable and not session.is_killed:
                 self._pool.give_back(worker)
@@ -356,6 +374,28 @@ class ProcessIsolation:
         return result
 
 
-def _deliver(done: "asyncio.Future[JobResult]", result: JobResult) -> None:
-    if not done.done():
-        done.set_result(result)
+def _on_loop(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
+    """Have something done on the loop, between two slices, and wait for it."""
+    done: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+    def do() -> None:
+        try:
+            what()
+        except BaseException as error:  # noqa: BLE001  # for who waits
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    loop.call_soon_threadsafe(do)
+    done.result()
+
+
+def _deliver(
+    loop: asyncio.AbstractEventLoop, done: "asyncio.Future[JobResult]", result: JobResult
+) -> None:
+    def deliver() -> None:
+        if not done.done():
+            done.set_result(result)
+
+    with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits for it
+        loop.call_soon_threadsafe(deliver)

@@ -13,12 +13,19 @@ from collections.abc import Mapping
 from runtime.training.control import JobControl
 from runtime.training.isolation.base import JobResult, execute, failure
 from runtime.training.isolation.footprint import FOOTPRINT
+from runtime.training.isolation.launch import LAUNCHER
 from runtime.training.jobs import JobId, JobRequest
 
 
-def _deliver(done: asyncio.Future[JobResult], result: JobResult) -> None:
-    if not done.done():  # the manager may have given the job up a moment ago
-        done.set_result(result)
+def _deliver(
+    loop: asyncio.AbstractEventLoop, done: "asyncio.Future[JobResult]", result: JobResult
+) -> None:
+    def deliver() -> None:
+        if not done.done():  # the manager may have given the job up a moment ago
+            done.set_result(result)
+
+    with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits for it
+        loop.call_soon_threadsafe(deliver)
 
 
 class ThreadIsolation:
@@ -27,12 +34,14 @@ class ThreadIsolation:
     kills = False
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards both: a thread ends while the loop gives it up
-        self._alive: set[JobId] = set()
+        self._lock = threading.Lock()  # guards all: a thread ends while the loop gives it up
+        self._alive: set[JobId] = set()  # from the moment they are asked for
+        self._begun: set[JobId] = set()
         self._abandoned: dict[JobId, str] = {}
 
     def make_ready(self) -> None:
-        """Do nothing: a thread is made in no time."""
+        """Have ready what starts threads."""
+        LAUNCHER.make_ready()
 
     async def close(self) -> None:
         """Do nothing: what is left behind cannot be ended."""
@@ -49,19 +58,26 @@ class ThreadIsolation:
         )
         with self._lock:
             self._alive.add(request.id)
+
+        def never_started(error: RuntimeError) -> None:
+            with self._lock:
+                self._alive.discard(request.id)
+            _deliver(loop, done, failure(error))
+
         try:
-            thread.start()
+            LAUNCHER.start(thread, never_started)
+            return await done
         except RuntimeError as error:  # the system has no thread left
             with self._lock:
                 self._alive.discard(request.id)
             return failure(error)
-        try:
-            return await done
         except asyncio.CancelledError:
             control.ask_to_stop()  # whoever cancelled may not have asked
             with self._lock:
-                if request.id in self._alive:
+                if request.id in self._begun:
                     self._abandoned[request.id] = request.name
+                else:
+                    self._alive.discard(request.id)
             raise
 
     def pause(self, job: JobId) -> bool:
@@ -83,6 +99,10 @@ class ThreadIsolation:
         loop: asyncio.AbstractEventLoop,
         done: asyncio.Future[JobResult],
     ) -> None:
+        with self._lock:
+            if request.id not in self._alive:
+                return  # it was given up before it began
+            self._begun.add(request.id)
         try:
             with FOOTPRINT.light():
                 result = execute(request, control)
@@ -91,6 +111,6 @@ class ThreadIsolation:
         finally:
             with self._lock:
                 self._alive.discard(request.id)
+                self._begun.discard(request.id)
                 self._abandoned.pop(request.id, None)
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits for it
-            loop.call_soon_threadsafe(_deliver, done, result)
+        _deliver(loop, done, result)

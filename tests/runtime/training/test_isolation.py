@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 from runtime.training.control import CURRENT_JOB, JobControl
 from runtime.training.isolation.base import ERROR_CHARS, TRACEBACK_CHARS, JobResult, execute
 from runtime.training.isolation.footprint import SWITCH_INTERVAL_SECONDS, Footprint
+from runtime.training.isolation.launch import LAUNCHER
 from runtime.training.isolation.thread import ThreadIsolation
 from runtime.training.jobs import JobRequest
 from runtime.training.slots import ModelSlot
@@ -203,11 +204,34 @@ def test_a_job_that_ends_after_its_loop_has_closed_is_silent() -> None:
     gate, isolation = Gate(), ThreadIsolation()
 
     async def leave() -> None:
-        with anyio.move_on_after(0):
-            await isolation.run(request(gate.train, name="late"), control())
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(isolation.run, request(gate.train, name="late"), control())
+            await anyio.to_thread.run_sync(gate.begun.wait)
+            tasks.cancel_scope.cancel()
 
     anyio.run(leave)
     thread = next(one for one in threading.enumerate() if one.name == "training late")
     gate.release.set()
     thread.join()
     assert isolation.abandoned() == {}
+
+
+async def test_a_job_that_is_given_up_before_its_thread_runs_never_does() -> None:
+    gate, isolation, waiting = Gate(), ThreadIsolation(), threading.Event()
+    held = threading.Thread(target=lambda: None)
+    # The launcher hands this one over before it comes to the job's.
+    held.start = waiting.wait  # type: ignore[assignment]
+    isolation.make_ready()
+    LAUNCHER.start(held, lambda _: None)
+    asked = request(gate.train, name="never")
+    with anyio.move_on_after(0):
+        await isolation.run(asked, control())
+    assert isolation.abandoned() == {}
+    waiting.set()
+    done = threading.Event()
+    LAUNCHER.start(threading.Thread(target=done.set), lambda _: None)
+    await anyio.to_thread.run_sync(done.wait)
+    for thread in threading.enumerate():
+        if thread.name == "training never":
+            await anyio.to_thread.run_sync(thread.join)
+    assert gate.runs == 0
