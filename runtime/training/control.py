@@ -196,7 +196,7 @@ class TrainingControl:
         """Report how far the job is, 0 to 1; outside of a job nobody listens."""
         job = CURRENT_JOB.get()
         if job is not None:
-            job.progress(float(fraction), text)
+            job.progress(float(fraction), str(text))
 
     def report(self, /, **metrics: float) -> None:
         """Attach figures to the version being trained: `report(accuracy=0.71)`."""

@@ -66,6 +66,17 @@ class Bomb:
         raise ValueError("never again")
 
 
+class Unsayable:
+    """Has no text."""
+
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+class Held:
+    """What a strategy holds."""
+
+
 UNPICKLING, RELEASE = threading.Event(), threading.Event()
 """Of the process that unpickles."""
 
@@ -341,6 +352,31 @@ class Patient(Strategy):
 
     def leave_thread(self) -> int:
         threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+        return os.getpid()
+
+    def says_strange_things(self) -> int:
+        """What an author writes without thinking of how it travels."""
+        self.log("strange \ud800", p=np.float64(0.5), n=np.int64(3), big=10**30, held=Unsayable())
+        self.log("strange too", yes=np.bool_(True), text=np.str_("a"), ring="\x07")
+        self.training.progress(0.5, 3)  # type: ignore[arg-type]
+        self.training.report(loss=np.float64(0.25))
+        return 1
+
+    def fails_strangely(self) -> None:
+        raise ValueError("\ud800")
+
+    def wander(self) -> int:
+        """Change what belongs to the process."""
+        os.chdir("/")
+        sys.path.clear()
+        return os.getpid()
+
+    def where_am_i(self) -> tuple[str, int, int]:
+        return os.getcwd(), len(sys.path), os.getpid()
+
+    def break_held(self) -> int:
+        """Take away what the strategy's attributes are made of."""
+        globals()["Held"] = None
         return os.getpid()
 
     def many_objects(self) -> object:

@@ -23,7 +23,7 @@ from runtime.training.isolation import process
 from runtime.training.isolation.workers import WorkerLimits
 from runtime.training.slots import ModelSlot
 from tests.live.learners import Learner, score
-from tests.live.patients import RELEASE, SPY, UNPICKLING, Patient
+from tests.live.patients import RELEASE, SPY, UNPICKLING, Held, Patient
 from tests.live.ward import LIMITS, Ward, ended, family, handles, state
 from tests.runtime.training.support import T0, request
 
@@ -80,6 +80,18 @@ async def test_what_a_job_says_comes_as_lines(ward: Ward, patient: Patient) -> N
     assert {"printed", "complained", "by hand, without an end"} <= said.keys()
     assert said["printed"].fields == {"printed": True}
     assert [news.progress for news in ward.news if news.progress][-1] == (0.5, "half")
+
+
+async def test_what_is_said_travels_whatever_it_is(ward: Ward, patient: Patient) -> None:
+    result = await ward.run(patient.says_strange_things, patient.slot)
+    assert (result.error, result.metrics) == ("", {"loss": 0.25})
+    said = {line.text: line.fields for line in ward.lines}
+    fields = said["strange \\ud800"]
+    assert (fields["p"], fields["n"], fields["big"]) == (0.5, 3, str(10**30))
+    assert str(fields["held"]).startswith("a Unsayable that cannot be written: ValueError('no")
+    assert said["strange too"] == {"yes": True, "text": "a", "ring": "\x07"}
+    assert [news.progress for news in ward.news if news.progress][-1] == (0.5, "3")
+    assert (await ward.run(patient.fails_strangely)).error == "ValueError: \\ud800"
 
 
 async def test_a_job_reads_the_run_as_it_was_and_the_past_as_it_asks(
@@ -372,6 +384,25 @@ async def test_a_worker_is_kept_unless_something_was_left_in_it(
     assert (await ward.run(patient.leave_thread, patient.slot)).value == first
     assert (await ward.run(patient.pid, patient.slot)).value != first
     assert "threads" in [line.fields.get("left") for line in ward.lines]
+
+
+async def test_a_job_finds_the_directory_and_path_that_the_first_one_found(
+    ward: Ward, patient: Patient
+) -> None:
+    first = (await ward.run(patient.wander, patient.slot)).value
+    folder, path, pid = (await ward.run(patient.where_am_i, patient.slot)).value
+    assert (folder, pid) == (os.getcwd(), first)
+    assert path > 0
+
+
+async def test_a_worker_that_can_no_longer_read_the_strategy_is_replaced(
+    ward: Ward, patient: Patient
+) -> None:
+    patient.fresh = Held()
+    first = (await ward.run(patient.break_held, patient.slot)).value
+    error = (await ward.run(patient.pid, patient.slot)).error
+    assert error.startswith("self.fresh cannot be unpickled in the worker: ")
+    assert (await ward.run(patient.pid, patient.slot)).value != first
 
 
 # ---- floods ----------------------------------------------------------------------------------

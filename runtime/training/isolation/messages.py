@@ -5,7 +5,7 @@ Payload, for others to open.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -170,6 +170,29 @@ class Done(msgspec.Struct, frozen=True, tag=True):
 ToWorker = Prepare | Run | Ask | Answer
 ToRuntime = Ready | Progressed | Reported | Said | Question | Done
 
-encode = msgspec.msgpack.Encoder().encode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def encode(message: ToWorker | ToRuntime) -> bytes:
+    """Write a message; where text in it is none that can be written, in escapes."""
+    try:
+        return _encode(message)
+    except UnicodeEncodeError:
+        return _encode(_writable(message))
+
+
+def _writable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, tuple):
+        return tuple(map(_writable, value))
+    if isinstance(value, Mapping):
+        return {_writable(name): _writable(item) for name, item in value.items()}
+    if isinstance(value, msgspec.Struct):
+        fields = {name: _writable(getattr(value, name)) for name in value.__struct_fields__}
+        return msgspec.structs.replace(value, **fields)
+    return value
+
+
 decode_for_worker = msgspec.msgpack.Decoder(ToWorker).decode
 decode_for_runtime = msgspec.msgpack.Decoder(ToRuntime).decode

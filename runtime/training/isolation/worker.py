@@ -26,6 +26,7 @@ from types import ModuleType
 from typing import Any, NoReturn, cast
 
 import msgspec
+import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from runtime.errors import StrategyError
@@ -186,6 +187,7 @@ class Workshop:
         self._cls = find_class(prepare)
         self._prepare = prepare
         self._line = line
+        self._folder, self._path = os.getcwd(), [*sys.path]
 
     def perform(self, run: Run, descriptor: int | None, control: JobControl) -> None:
         """Run one job and send what it came to."""
@@ -193,10 +195,9 @@ class Workshop:
             try:
                 done, segment = self._perform(run, descriptor, control)
             except Unreadable as fault:
-                done = Done(
-                    error=f"{_owned(fault.name)} cannot be unpickled in the worker: {fault}"
-                )
-                segment = None
+                # Perhaps because of what an earlier job has done here.
+                said = [f"{_owned(fault.name)} cannot be unpickled in the worker: {fault}"]
+                done, segment = Done(error=said[0], left=("what cannot be unpickled",)), None
             except Unwritable as fault:
                 said = [
                     f"{_owned(name)} cannot be handed back: {why}" for name, why in fault.faults
@@ -209,11 +210,14 @@ class Workshop:
             with contextlib.suppress(Exception):
                 stream.flush()
         self._line.end()
+        sys.path[:] = self._path
+        with contextlib.suppress(OSError):  # it has been removed
+            os.chdir(self._folder)
         done = msgspec.structs.replace(
             done,
             metrics=control.metrics,
             noticed=control.has_noticed,
-            left=_left_behind(done.error),
+            left=(*done.left, *_left_behind(done.error)),
         )
         self._line.send(done, segment)
 
@@ -400,10 +404,23 @@ def _owned(name: str) -> str:
 
 def _plain(fields: Mapping[str, object]) -> dict[str, Plain]:
     """Keep what travels as it is; the rest becomes text here, where its own code is at home."""
-    return {
-        str(name): value if isinstance(value, str | int | float | bool | None) else str(value)
-        for name, value in fields.items()
-    }
+    return {str(name): _plain_value(value) for name, value in fields.items()}
+
+
+def _plain_value(value: object) -> Plain:
+    """Return plain data of exactly its type: a subclass, such as numpy's float, does not travel."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, int) and -(1 << 63) <= value < 1 << 63:
+        return int(value)
+    try:
+        return str(value)
+    except Exception as error:  # noqa: BLE001  # the author's code
+        return f"a {type(value).__name__} that cannot be written: {error!r:.100}"
 
 
 def _explained(result: JobResult) -> str:
