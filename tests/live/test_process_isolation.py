@@ -260,8 +260,8 @@ async def test_row_62_a_strategy_that_has_grown_too_large_is_told_so_and_may_shr
         patient.fresh = np.zeros(500 << 20, np.uint8)
         for _ in range(2):
             assert (await ward.run(patient.nothing)).error == (
-                "out of memory: MemoryError: the strategy's attributes have 500 MB (a worker may "
-                "use 400 MB: training.memory_mb)"
+                "out of memory: MemoryError: no room for the strategy's attributes of 500 MB (a "
+                "worker may use 400 MB: training.memory_mb)"
             )
         del patient.fresh
         pid = (await ward.run(patient.pid, patient.slot)).value

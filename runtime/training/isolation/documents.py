@@ -152,7 +152,8 @@ def write(items: Sequence[tuple[str, object]], refer: Refer, limit: int | None =
         size = sum(sizes[-1])
         total += size
         if limit is not None and total > limit:
-            raise Unwritable(name, f"it has {size} bytes, all together may have {limit}")
+            text = f"it has {size} bytes, all together may have {limit} (training.result_mb)"
+            raise Unwritable(name, text)
     return Written(len(items), memoryview(sink.data), buffers, sizes)
 
 

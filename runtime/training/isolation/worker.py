@@ -228,7 +228,7 @@ class Workshop:
             portfolio, stream, *buffers = mapped(run.payload, descriptor)
         except OSError as error:
             size = sum(run.payload.sizes) >> 20
-            raise MemoryError(f"the strategy's attributes have {size} MB") from error
+            raise MemoryError(f"no room for the strategy's attributes of {size} MB") from error
         books = pickle.loads(portfolio)  # noqa: S301  # from the runtime
         context = WorkerContext(run.surroundings, books, self._columns)
         gates = [GATE] if run.has_gate else []
@@ -455,3 +455,4 @@ def main(descriptor: int) -> NoReturn:
     line.send(Ready())
     while True:
         workshop.perform(*line.jobs.get())
+        gc.collect()  # what a job had goes before the next one comes, cycles too
