@@ -1,9 +1,13 @@
 """Settings become objects; with `sources`, the only file that knows every concrete class."""
 
 import inspect
+import os
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
+from functools import partial
 
 import anyio
 import msgspec
@@ -13,10 +17,16 @@ from feeds.base import Feed
 from feeds.events import MINUTE, SECOND, AssetClass
 from feeds.venue.process import EmbeddedVenue
 from runtime.clock import Clock, SteadyClock
+from runtime.control.api.operator import Operator
+from runtime.control.api.server import serving
+from runtime.control.board import Board, Identity
 from runtime.control.burden import Burden
+from runtime.control.halts import keep_halt
 from runtime.control.heartbeat import end_heartbeat
+from runtime.control.logfile import keep_log
 from runtime.control.notify import Supervisor
 from runtime.control.pace import Pace
+from runtime.control.snapshots import publish
 from runtime.control.training_log import ReadinessLog, log_training
 from runtime.control.watchdog import Watchdog
 from runtime.deployment import Deployment, fresh_quota, heartbeat, look_after, open_deployment
@@ -59,11 +69,15 @@ async def run_strategy(
     credentials: Credentials | None = None,
     leave: Callable[[str], None] | None = None,
     supervisor: Supervisor | None = None,
+    board: Board | None = None,
+    token: str | None = None,
 ) -> Outcome:
     """Run one strategy to its end and return how it ended.
 
     `leave` is called from a thread, with one sentence, where a callback never returns: it ends the
     process. `supervisor` is told when the run has begun, that it lives, and that it stops.
+    `board` is written for who watches; with one the control API is served, `token` being what it
+    takes over TCP.
 
     Raises:
         TidegateError: the run could not begin; nothing is left behind.
@@ -90,6 +104,7 @@ async def run_strategy(
                     run_id,
                     None if leave is None else left,
                     deployment,
+                    board,
                 )
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(look_after, deployment, run.models, log)
@@ -97,7 +112,8 @@ async def run_strategy(
                         tasks.start_soon(supervisor.keep_told, run.begun, run.stopping)
                     if opened.venue is not None:
                         tasks.start_soon(_watch, opened.venue, run)
-                    outcome = await run.run(duration)
+                    async with _watched(run, board, settings, deployment, log, token):
+                        outcome = await run.run(duration)
                     tasks.cancel_scope.cancel()
                 reason = outcome.reason
             if opened.venue is not None:  # it has ended, and said what it read
@@ -106,6 +122,46 @@ async def run_strategy(
         finally:
             with anyio.CancelScope(shield=True):  # no sign of life stays behind
                 await anyio.to_thread.run_sync(end_heartbeat, deployment.path, run_id, reason)
+
+
+@asynccontextmanager
+async def _watched(
+    run: LiveRun,
+    board: Board | None,
+    settings: Settings,
+    deployment: Deployment,
+    log: FilteringBoundLogger,
+    token: str | None,
+) -> AsyncIterator[None]:
+    """Show the run on the board, and serve the control API, while the context lasts."""
+    if board is None:
+        yield
+        return
+    name = type(run.engine.strategy).__name__
+    board.identity = Identity(deployment.path.name, run.id, name, time.time_ns(), os.getpid())
+    async with AsyncExitStack() as stack:
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        tasks.start_soon(publish, run, board)
+        if deployment.folder is not None:
+            tasks.start_soon(keep_log, board, deployment.path)
+        if settings.control.socket or settings.control.tcp:
+            operator = Operator(run, board, partial(keep_halt, deployment.path))
+            timeslice = run.timeslice
+            await stack.enter_async_context(
+                serving(
+                    deployment.path,
+                    board,
+                    operator,
+                    lambda: timeslice.stuck_ns / SECOND,
+                    log,
+                    settings.control.address,
+                    token,
+                )
+            )
+        try:
+            yield
+        finally:
+            tasks.cancel_scope.cancel()
 
 
 def _file_of(strategy: Strategy) -> str:
@@ -131,6 +187,7 @@ def build_run(
     run_id: str,
     leave: Callable[[str], None] | None = None,
     deployment: Deployment | None = None,
+    board: Board | None = None,
 ) -> LiveRun:
     """Put a run together from what is open already; it has not begun.
 
@@ -149,11 +206,18 @@ def build_run(
     }
     quota = fresh_quota(settings.training) if deployment is None else deployment.quota
     burden = Burden(log.warning)
+
+    def also_told(update: TrainingUpdate) -> None:
+        burden.hear(update)
+        if board is not None:
+            board.trained(update)
+
     training = make_training(
-        settings.training, ways, quota, clock, log, timeslice, also_told=burden.hear
+        settings.training, ways, quota, clock, log, timeslice, also_told=also_told
     )
     models = _models(training, deployment, clock, log)
     desk = make_desk(settings, run_id, training, ways)
+    desk.halted = "" if deployment is None else deployment.halted
     process.attach(strategy, desk)
     cluster.attach(strategy, desk)
     return LiveRun(

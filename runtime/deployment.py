@@ -16,6 +16,7 @@ import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from runtime.clock import HighWaterClock
+from runtime.control.halts import kept_halt
 from runtime.control.heartbeat import write_heartbeat
 from runtime.control.requests import answer, take_request
 from runtime.control.state import StateFolder, deployment_name
@@ -39,7 +40,8 @@ Beat = Callable[[dict[str, object]], Awaitable[None]]
 class Deployment(msgspec.Struct, frozen=True):
     """What `open_deployment` gives; without a `store` nothing outlives the run but its heartbeat.
 
-    `deployed` are finished models by slot, each with its file; `catalog` the stored versions.
+    `deployed` are finished models by slot, each with its file; `catalog` the stored versions;
+    `halted` why a person has let no order leave.
     """
 
     path: Path
@@ -49,6 +51,7 @@ class Deployment(msgspec.Struct, frozen=True):
     store: ModelStore | None = None
     disk: DiskThread | None = None
     catalog: Mapping[str, SlotVersions] = {}
+    halted: str = ""
 
 
 @asynccontextmanager
@@ -118,7 +121,10 @@ def _read(
         for name in made.formats.values()
     }
     disk.put(partial(warm, formats))  # while the feed is opened
-    found = Deployment(folder.path, quota, deployed, folder, store, disk, catalog)
+    halted = kept_halt(folder.path)
+    if halted:
+        log.warning("halted", reason=halted, text="no order leaves until tidegate resume")
+    found = Deployment(folder.path, quota, deployed, folder, store, disk, catalog, halted)
     return found, ledger
 
 

@@ -109,6 +109,8 @@ class Desk:
         self.is_warming_up = False
         self.is_initializing = True
         self.is_stopping = False
+        self.halted = ""
+        """Why a person lets no order leave, empty while orders may."""
         self.has_quit = False
         self.zone = ZoneInfo(time_zone)
         self.train_at_once: Callable[[Train], None] | None = None
@@ -119,7 +121,7 @@ class Desk:
             now=lambda: self.now_ns,
             warn=lambda message, fields: self.log("warning", message, fields),
         )
-        self._run_id = run_id
+        self.run_id = run_id
         self._gate = gate
         self._history = history
         self._isolations = isolations  # the first is the run's own
@@ -241,7 +243,7 @@ class Desk:
     ) -> OrderTicket:
         """Propose an order; the risk gate decides here and now."""
         order = Order(
-            id=ClientOrderId(f"{self._run_id}-{next(self._numbers)}"),
+            id=ClientOrderId(f"{self.run_id}-{next(self._numbers)}"),
             symbol=symbol,
             side=Side.SELL if quantity.is_signed() else Side.BUY,  # NaN has no order, but a sign
             quantity=quantity.copy_abs(),
@@ -470,5 +472,5 @@ class Desk:
             # What is being cancelled makes room now: liquidate closes in the same breath.
             open_orders=[tracked for tracked in self._open.values() if not tracked.is_cancelling],
             warming_up=self.is_warming_up,
-            halted="the run is stopping" if self.is_stopping else "",
+            halted="the run is stopping" if self.is_stopping else self.halted,
         )

@@ -129,6 +129,8 @@ class LiveRun:
     """One run of one strategy on one feed.
 
     Attributes:
+        id: its name in the log.
+        timeslice: how long its callbacks go on.
         begun: set when initialize is done, the models are back, and data may flow.
         stopping: set when something has asked for the end.
     """
@@ -150,6 +152,8 @@ class LiveRun:
         on_status: Callable[[dict[str, object]], Awaitable[None]] | None = None,
     ) -> None:
         self.engine = engine
+        self.id = engine.desk.run_id
+        self.timeslice = watchdog.timeslice
         self.feed = feed
         self.broker = broker
         self.training = training
@@ -160,8 +164,9 @@ class LiveRun:
         self._on_status = on_status
         self._pace = pace
         self._watchdog = watchdog
-        self._pending = Pending(settings.pending_bound)
+        self.pending = Pending(settings.pending_bound)
         self._lag = LagMonitor(watchdog.timeslice.turned, burden.lag)
+        self._late: dict[str, object] = {"lag_p99_ms": 0.0, "latency_p99_ms": 0.0}
         self._wake = anyio.Event()
         self._room = anyio.Event()
         self._rearm = anyio.Event()
@@ -218,6 +223,21 @@ class LiveRun:
             self._failure = failure
             if failure is not None and failure.__cause__ is not None:
                 self.log.debug("failed", traceback="".join(traceback.format_exception(failure)))
+
+    def halt(self, reason: str) -> None:
+        """Refuse every order from now on, and cancel those that work."""
+        desk, now = self.engine.desk, self.clock.now()
+        desk.halted = reason
+        self.log.warning("halted", reason=reason)
+        for tracked in desk.open_orders:
+            if tracked.request_cancel():
+                self.broker.cancel(tracked.order.id, now)
+        self._carry_out(self.engine.process(self.broker.take_updates(), now), now)
+
+    def resume(self, by: str) -> None:
+        """Let orders leave again."""
+        self.engine.desk.halted = ""
+        self.log.warning("resumed", by=by)
 
     # ---- beginning and end -------------------------------------------------------------------
 
@@ -337,7 +357,7 @@ class LiveRun:
             await self._catch_up(clock, clock.now() + 1)
         else:
             await self.feed.run(self.engine.subscriptions, self._deliver)
-        while len(self._pending):  # what the venue sent last still counts
+        while len(self.pending):  # what the venue sent last still counts
             self._room = anyio.Event()
             await self._room.wait()
         self.stop("the data has ended")
@@ -347,9 +367,9 @@ class LiveRun:
         if self._is_ending:
             # A socket that is never empty would otherwise never notice that it is cancelled.
             await anyio.lowlevel.checkpoint()
-        self._pending.add(batch)
+        self.pending.add(batch)
         self._wake.set()
-        while self._pending.is_full:
+        while self.pending.is_full:
             self._room = anyio.Event()
             await self._room.wait()
 
@@ -358,7 +378,7 @@ class LiveRun:
         while not self._stop.is_set():
             await self._wake.wait()
             self._wake = anyio.Event()
-            events = self._pending.take()
+            events = self.pending.take()
             now = self.clock.now()
             wake = self.engine.next_wake()
             self._pace.oldest = events[0].received if events else None
@@ -504,18 +524,29 @@ class LiveRun:
 
     def status(self) -> dict[str, object]:
         """Return the figures of the run as they are now; the lag is since the last call."""
+        lag, latency = self._lag.take(), self._pace.take_latency()
+        self._late = {
+            "lag_p99_ms": lag.p99_ms,
+            "latency_p99_ms": round(latency.quantile(0.99), 3),
+        }
+        return self.figures()
+
+    def histograms(self) -> tuple[dict[float, int], dict[float, int]]:
+        """Return lag and latency since the start: counts by upper edge, ms."""
+        return self._lag.total.counts(), self._pace.total.counts()
+
+    def figures(self) -> dict[str, object]:
+        """Return the figures as they are now, with the lag of the last `status`."""
         portfolio = self.engine.desk.portfolio
-        engine, pending = self.engine.statistics(), self._pending.statistics()
-        training, lag = self.training.statistics(), self._lag.take()
-        latency = self._pace.take_latency()
+        engine, pending = self.engine.statistics(), self.pending.statistics()
+        training = self.training.statistics()
         return {
             "equity": f"{portfolio.equity:.2f}",
             "pnl": f"{portfolio.equity - self._cash_at_start:.2f}",
             "ticks": engine.events,
             "slices": engine.slices,
             "fills": engine.fills,
-            "lag_p99_ms": lag.p99_ms,
-            "latency_p99_ms": round(latency.quantile(0.99), 3),
+            **self._late,
             **_skew(self.feed.statistics()),
             "pending": pending.pending,
             "conflated": pending.conflated_quotes,

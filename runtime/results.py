@@ -123,20 +123,26 @@ class Journal:
 
     def trained(self, update: TrainingUpdate) -> None:
         """Take one update of training; progress and lines are left to the log."""
-        if update.kind in SHOWN:
-            self.training.append(
-                TrainingRow(
-                    update.time,
-                    update.kind,
-                    update.job,
-                    update.name,
-                    update.version,
-                    update.elapsed,
-                    update.spent,
-                    update.available,
-                    update.text,
-                )
-            )
+        row = training_row(update)
+        if row is not None:
+            self.training.append(row)
+
+
+def training_row(update: TrainingUpdate) -> TrainingRow | None:
+    """Return what is kept of an update of training; None for progress and lines."""
+    if update.kind not in SHOWN:
+        return None
+    return TrainingRow(
+        update.time,
+        update.kind,
+        update.job,
+        update.name,
+        update.version,
+        update.elapsed,
+        update.spent,
+        update.available,
+        update.text,
+    )
 
 
 def _told(fill: Fill | None) -> str:

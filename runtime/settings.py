@@ -25,6 +25,7 @@ from runtime.training.bucket import PRESETS, default_refill
 
 FEEDS = ("paper", "replay", "synthetic", *VENUES)
 TAPES = ("replay", "synthetic")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MOST_MINUTES = 10_000_000
 """Of a synthetic tape: nineteen years, which still fit into nanoseconds."""
 LEAN_KEYS = {
@@ -141,6 +142,36 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     stop_grace_seconds: float = 8.0
 
 
+class ControlSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may watch and steer the run.
+
+    `socket`: its owner, over a Unix socket in the state folder; `tcp`: who shows the token, at a
+    loopback HOST:PORT.
+    """
+
+    socket: bool = True
+    tcp: str | None = None
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """The loopback host and port, 0 for a free one; None where there is none.
+
+        Raises:
+            ConfigError: `tcp` is none of this machine alone.
+        """
+        if self.tcp is None:
+            return None
+        host, _, port = self.tcp.rpartition(":")
+        host = host.strip("[]")
+        if host not in LOOPBACK:
+            raise ConfigError(
+                f"control.tcp is {self.tcp!r}: 127.0.0.1:PORT is needed, no other machine"
+            )
+        if not (port.isascii() and port.isdecimal() and int(port) < 65_536):
+            raise ConfigError(f"control.tcp is {self.tcp!r}: the port is not 0 to 65535")
+        return ("127.0.0.1" if host == "localhost" else host), int(port)
+
+
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`format`: auto is text on a terminal and JSON lines elsewhere."""
 
@@ -168,6 +199,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     trading: TradingSettings = TradingSettings()
     engine: EngineSettings = EngineSettings()
     log: LogSettings = LogSettings()
+    control: ControlSettings = ControlSettings()
 
     @property
     def persists(self) -> bool:
@@ -203,6 +235,7 @@ def load_settings(path: Path | None, overrides: Mapping[str, Any]) -> tuple[Sett
     except msgspec.ValidationError as error:
         raise ConfigError(f"{where}: {_plain(str(error), merged)}") from None
     _check_values(settings, where)
+    _ = settings.control.address  # refused here, before anything begins
     return settings, ignored
 
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -77,6 +78,12 @@ def run(
         list[str] | None,
         typer.Option(help="SLOT=FILE: serve a finished model, never train it; repeatable"),
     ] = None,
+    api: Annotated[
+        str | None,
+        typer.Option(
+            help="serve the control API at a loopback HOST:PORT too, for who has the token"
+        ),
+    ] = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
     log_file: Annotated[str | None, typer.Option(help="write the log to this file as well")] = None,
@@ -111,6 +118,7 @@ def run(
         },
         "trading": {"cash": cash},
         "training": {"preset": quota, "enabled": training, "isolation": isolation},
+        "control": {"tcp": api},
         "log": {"level": log_level, "format": log_format, "file": log_file},
     }
     run_to_exit(strategy, overrides, config, duration)
@@ -169,11 +177,13 @@ def run_to_exit(
     import anyio  # noqa: PLC0415
 
     from runtime.assembly import run_strategy  # noqa: PLC0415
+    from runtime.control.board import Board  # noqa: PLC0415
     from runtime.control.logs import open_log  # noqa: PLC0415
     from runtime.control.notify import supervisor_of  # noqa: PLC0415
     from runtime.control.strays import hear_strays  # noqa: PLC0415
 
-    with open_log(settings.log) as (log, writer):
+    board = Board(time.time_ns)
+    with open_log(settings.log, tap=board.wrote) as (log, writer):
 
         def left(sentence: str) -> None:
             writer.close()
@@ -192,6 +202,8 @@ def run_to_exit(
                 credentials=credentials_of_environment(),
                 leave=left,
                 supervisor=supervisor_of(os.environ, os.getpid()),
+                board=board,
+                token=os.environ.get("TIDEGATE_API_TOKEN"),
             )
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_IGN)  # it has ended, and goes on to say how

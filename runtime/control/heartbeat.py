@@ -36,7 +36,7 @@ def write_heartbeat(folder: Path, run_id: str, status: Mapping[str, object]) -> 
 
 def end_heartbeat(folder: Path, run_id: str, reason: str) -> None:
     """Say that a run has ended, where the last sign of life is its own; blocks on the disk."""
-    if _read(folder).get("run") == run_id:
+    if read_heartbeat(folder).get("run") == run_id:
         write_heartbeat(folder, run_id, {"ended": reason})
 
 
@@ -55,7 +55,7 @@ def check_heartbeat(folder: Path) -> str:
     Raises:
         RunFailed: there is none, it has ended, or its last sign of life is too old.
     """
-    found = _read(folder)
+    found = read_heartbeat(folder)
     try:
         age = time.time() - float(found["time"])
         run = str(found["run"])
@@ -68,8 +68,8 @@ def check_heartbeat(folder: Path) -> str:
     return f"{run} is alive: its last sign of life is {max(0.0, age):.0f} s old"
 
 
-def _read(folder: Path) -> dict[str, Any]:
-    """Return what the file says, and nothing where it says nothing."""
+def read_heartbeat(folder: Path) -> dict[str, Any]:
+    """Return what the run in a folder last said of itself; nothing where it said nothing."""
     try:
         found = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

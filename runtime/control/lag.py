@@ -5,6 +5,7 @@ where they are called.
 """
 
 import bisect
+import math
 import time
 from collections.abc import Callable
 
@@ -39,6 +40,16 @@ class Histogram:
         self.samples += 1
         self.max_ms = max(self.max_ms, milliseconds)
 
+    def merge(self, other: "Histogram") -> None:
+        """Add the counts of another one."""
+        self._counts = [a + b for a, b in zip(self._counts, other._counts, strict=True)]
+        self.samples += other.samples
+        self.max_ms = max(self.max_ms, other.max_ms)
+
+    def counts(self) -> dict[float, int]:
+        """Return the counts by the buckets' upper edges (ms), the last one's infinity."""
+        return dict(zip([*EDGES_MS, math.inf], self._counts, strict=True))
+
     def quantile(self, share: float) -> float:
         """Return the upper edge (ms) of the bucket where `share` of the samples lies below."""
         rank = share * self.samples
@@ -51,7 +62,7 @@ class Histogram:
 
 
 class LagMonitor:
-    """The measuring task; `take` gives the figures since the last call.
+    """The measuring task; `take` gives the figures since the last call, `total` all before it.
 
     `on_turn` is called at each waking: the loop turns; `on_lag` is told each lag, in ms.
     """
@@ -62,6 +73,7 @@ class LagMonitor:
         on_lag: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._histogram = Histogram()
+        self.total = Histogram()
         self._on_turn = on_turn
         self._on_lag = on_lag
 
@@ -78,6 +90,7 @@ class LagMonitor:
     def take(self) -> LagStatistics:
         """Return the figures since the last call and start afresh."""
         histogram, self._histogram = self._histogram, Histogram()
+        self.total.merge(histogram)
         return LagStatistics(
             round(histogram.quantile(0.5), 3),
             round(histogram.quantile(0.99), 3),

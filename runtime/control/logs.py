@@ -30,6 +30,7 @@ OUR_WORDS = frozenset(
         *("exc_info", "exception", "traceback", "stack", "stack_info"),
     }
 )
+Tap = Callable[[str, str, Mapping[str, Any]], None]
 QUEUE_LINES = 10_000
 GRAVE_LINES = 50_000
 """Bound of the queue for warnings and errors: a storm of signals must find room."""
@@ -156,6 +157,20 @@ def _parts(value: object) -> int:
     return count
 
 
+def _tapped(tap: Tap) -> Processor:
+    def told(_: object, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        fields = {key: _kept(value) for key, value in event.items() if key != "event"}
+        tap(level, _text(event["event"]), fields)
+        return event
+
+    return told
+
+
+def _kept(value: object) -> object:
+    """Return a value that nobody changes later: as it is, or as text."""
+    return value if type(value) in PLAIN else _text(value)
+
+
 def _plain_values(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Show money and enums as people write them; a terminal shows one run, so not its name."""
     event.pop("run", None)
@@ -186,9 +201,14 @@ def _escaped(text: str, allowed: str = "") -> str:
 
 @contextmanager
 def open_log(
-    settings: LogSettings, stream: TextIO | None = None
+    settings: LogSettings, stream: TextIO | None = None, tap: Tap | None = None
 ) -> Iterator[tuple[FilteringBoundLogger, LineWriter]]:
     """Give a logger that never blocks its caller, and the writer behind it.
+
+    Args:
+        settings: level, format, file.
+        stream: where lines go, stdout by default.
+        tap: told each line as well: its level, event and fields, which are plain values.
 
     Raises:
         ConfigError: log.file cannot be opened.
@@ -205,7 +225,7 @@ def open_log(
     writer = LineWriter(writes, at_end)
     logger: FilteringBoundLogger = structlog.wrap_logger(
         _QueueLogger(writer),
-        processors=_processors(settings, stream),
+        processors=[_cut, *([_tapped(tap)] if tap else []), *_processors(settings, stream)],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[settings.level]),
         cache_logger_on_first_use=True,
     )
@@ -227,7 +247,6 @@ def _processors(settings: LogSettings, stream: TextIO) -> list[Processor]:
     as_text = settings.format == "text" or (settings.format == "auto" and stream.isatty())
     if as_text:
         return [
-            _cut,
             _plain_values,
             _no_control_characters,
             structlog.processors.add_log_level,
@@ -235,7 +254,6 @@ def _processors(settings: LogSettings, stream: TextIO) -> list[Processor]:
             structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=28, sort_keys=False),
         ]
     return [
-        _cut,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _head_first,

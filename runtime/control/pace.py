@@ -14,6 +14,7 @@ class Pace:
     Attributes:
         oldest: when the oldest event of what is dispatched now was received (wall clock, ns UTC);
             None where time does not go on by itself.
+        total: the latencies, in ms, before the last call of `take_latency`.
     """
 
     def __init__(self, timeslice: Timeslice, slow_ms: float) -> None:
@@ -22,6 +23,7 @@ class Pace:
         self._slow_ms = slow_ms
         self._began = 0.0
         self._latency = Histogram()
+        self.total = Histogram()
         self._slow: list[Slow] = []
 
     def enter(self, name: str) -> None:
@@ -48,4 +50,5 @@ class Pace:
     def take_latency(self) -> Histogram:
         """Return the latencies since the last call, in ms, and start afresh."""
         latency, self._latency = self._latency, Histogram()
+        self.total.merge(latency)
         return latency

@@ -197,6 +197,15 @@ class TrainingManager:
             handles.append(self.submit(request))
         return handles
 
+    def cancel(self, job: str) -> bool:
+        """Cancel the jobs of this id, or of the method of this name; False where there are none."""
+        found = [
+            each for each in self._jobs.values() if job in {each.request.id, each.request.name}
+        ]
+        for each in found:
+            self._cancel(each)
+        return bool(found)
+
     def toggle(self, by: str) -> Switch:
         """Switch training off or on, whichever it is not."""
         return self.switch(not self._queue.is_on, by)

@@ -1,0 +1,1 @@
+"""The control API: who watches and steers a run, over HTTP."""
