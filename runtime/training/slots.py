@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from runtime.training.formats import Build, Encoded, Storage, Unstorable, encode
 from runtime.training.readiness import Readiness, ReadinessCause
@@ -137,11 +138,21 @@ class ModelSlot:
         return bundle.trained_at + self._max_age // timedelta(microseconds=1) * 1000
 
     def accepts(self, candidate: object) -> bool:
-        """Ask the gate whether the candidate may serve; it may be slow and may raise."""
+        """Ask the gate whether the candidate may serve; it may be slow and may raise.
+
+        Raises:
+            TypeError: it said neither True nor False: what is no verdict, such as NaN, is not
+                taken for one.
+        """
         if self.gate is None:
             return True
         bundle = self.bundle
-        return bool(self.gate(candidate, None if bundle is None else bundle.returned))
+        verdict: object = self.gate(candidate, None if bundle is None else bundle.returned)
+        if not isinstance(verdict, bool | np.bool_):
+            raise TypeError(
+                f"the gate of slot {self.name!r} returned {verdict!r:.100}: True or False is needed"
+            )
+        return bool(verdict)
 
     def encode(self, returned: object) -> tuple[Encoded | None, str]:
         """Write what a method returned, where versions are stored; it may be slow.

@@ -2,8 +2,10 @@
 
 import threading
 from datetime import timedelta
+from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from feeds.events import SECOND
@@ -71,6 +73,16 @@ def test_the_gate_compares_with_what_serves() -> None:
     assert not slot.accepts(5)
     assert slot.accepts(6)
     assert ModelSlot("open").accepts(object())
+
+
+@pytest.mark.parametrize("verdict", [float("nan"), None, 0, "no"])
+def test_a_gate_that_says_neither_true_nor_false_is_no_verdict(verdict: Any) -> None:
+    slot = ModelSlot("m", validate=lambda *_: verdict)
+    with pytest.raises(
+        TypeError, match="the gate of slot 'm' returned .*: True or False is needed"
+    ):
+        slot.accepts(1)
+    assert ModelSlot("m", validate=lambda *_: np.bool_(True)).accepts(1)
 
 
 def test_a_model_and_its_companions_swap_together() -> None:
