@@ -17,6 +17,7 @@ from runtime.training.updates import TrainingUpdate
 
 LINES = 5_000
 TRAINING_ROWS = 1_000
+PRICES_OF, PRICES = 20, 3_600
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 Plain = str | int | float | bool | None | list[Any] | dict[str, Any]
 
@@ -75,6 +76,7 @@ class Board:
         snapshot: the newest, None before the first.
         training: the newest of what training did.
         curve: the account over the wall clock's time.
+        prices: of the first symbols, each second: time (ns UTC) and price.
     """
 
     def __init__(self, now: Callable[[], int], lines: int = LINES) -> None:
@@ -83,6 +85,7 @@ class Board:
         self.snapshot: Snapshot | None = None
         self.training: deque[TrainingRow] = deque(maxlen=TRAINING_ROWS)
         self.curve = Curve()
+        self.prices: dict[str, deque[tuple[int, float]]] = {}
         self._lines: deque[Line] = deque(maxlen=lines)
         self._number = 0
         self._writing = threading.Lock()  # lines come from the loop, from jobs and the watchdog
@@ -117,6 +120,8 @@ class Board:
         self.snapshot = snapshot
         if sample.time >= self.curve.due:
             self.curve.add(sample)
+        for name, price in islice(snapshot.prices.items(), PRICES_OF):
+            self.prices.setdefault(name, deque(maxlen=PRICES)).append((snapshot.time, price))
 
 
 def chosen(lines: Iterable[Line], *, level: int, text: str, since: int) -> list[Line]:

@@ -47,6 +47,7 @@ OPERATIONS = (
     Operation("get", "/v1/orders", "the newest orders"),
     Operation("get", "/v1/positions", "what is held"),
     Operation("get", "/v1/equity", "the account over time"),
+    Operation("get", "/v1/prices", "prices of the first symbols, each second"),
     Operation("get", "/v1/logs", "the newest lines of the log", query=LOG_QUERY),
     Operation("get", "/v1/logs/stream", "lines as they are written", query=LOG_QUERY, media=STREAM),
     Operation("post", "/v1/halt", "refuse every order from now on", {"reason": TEXT}),

@@ -34,6 +34,7 @@ class Guard:
         token: must be shown as "Authorization: Bearer TOKEN"; None where the socket's own
             permissions say who may ask.
         open_paths: paths that need no token: they tell nothing and do nothing.
+        open_folder: what is under it, too: the page itself, the same for every run.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class Guard:
         hosts: Collection[str],
         token: str | None,
         open_paths: Collection[str] = ("/healthz", "/readyz"),
+        open_folder: str = "/assets/",
     ) -> None:
         self._app = app
         self._hosts = {host.lower() for host in hosts}
         self._token = token
-        self._open = frozenset(open_paths)
+        self._open = frozenset((*open_paths, "/"))
+        self._open_folder = open_folder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer for the application, or let it answer."""
@@ -80,7 +83,7 @@ class Guard:
         allowed = {f"http://{host}" for host in self._hosts}
         if any(origin.lower() not in allowed for origin in origins):
             return 403, "requests from other pages are refused"
-        if self._token is not None and scope["path"] not in self._open:
+        if self._token is not None and not self._is_open(scope["path"]):
             shown = headers.get("authorization", [])
             expected = f"Bearer {self._token}".encode()
             if len(shown) != 1 or not hmac.compare_digest(shown[0].encode(), expected):
@@ -89,6 +92,9 @@ class Guard:
         if lengths and not (lengths[0].isdecimal() and int(lengths[0]) <= MOST_BYTES):
             return 413, f"the body has more than {MOST_BYTES} bytes"
         return None
+
+    def _is_open(self, path: str) -> bool:
+        return path in self._open or path.startswith(self._open_folder)
 
     async def _refuse(
         self, scope: Scope, receive: Receive, send: Send, status: int, what: str

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from runtime.control.api.describe import openapi
 from runtime.control.api.metrics import exposition
 from runtime.control.api.operator import NotAnswered, Operator
+from runtime.control.api.pages import asset, page
 from runtime.control.api.problems import problem
 from runtime.control.board import LEVELS, Board, Line, chosen
 from runtime.errors import ConfigError, TidegateError
@@ -60,6 +61,9 @@ class Api:
             Route("/v1/orders", self._orders, methods=get),
             Route("/v1/positions", self._positions, methods=get),
             Route("/v1/equity", self._equity, methods=get),
+            Route("/v1/prices", self._prices, methods=get),
+            Route("/", _page, methods=get),
+            Route("/assets/{path:path}", _asset, methods=get),
             Route("/v1/logs", self._logs, methods=get),
             Route("/v1/logs/stream", self._log_stream, methods=get),
             Route("/v1/stream", self._status_stream, methods=get),
@@ -141,6 +145,9 @@ class Api:
 
     async def _equity(self, _: Request) -> Response:
         return _json({"curve": list(self._board.curve.samples)})
+
+    async def _prices(self, _: Request) -> Response:
+        return _json({"prices": {name: list(rows) for name, rows in self._board.prices.items()}})
 
     async def _snapshot(self) -> Any:
         await self._look()
@@ -229,6 +236,14 @@ class Api:
         await _words(request)
         await self._operator.stop(_who(request))
         return _json({"stopping": True})
+
+
+async def _page(_: Request) -> Response:
+    return page()
+
+
+async def _asset(request: Request) -> Response:
+    return asset(request.path_params["path"])
 
 
 def _json(value: object, status: int = 200) -> Response:
