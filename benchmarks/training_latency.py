@@ -2,7 +2,7 @@
 
 A venue process sends ticks at a steady rate, what is due in each 2 ms as frames that go off
 together; the runtime takes them by its own feed and engine. So p99 is that of some 500 wake-ups a
-second, and a stretch of 3 s has 15 beyond it. Every case is measured between two idle stretches of
+second, and a stretch of 2 s has 10 beyond it. Every case is measured between two idle stretches of
 the same run, and its ratio is to their mean, since an idle machine's own p99 moves from minute to
 minute; a row has the medians over the passes. Nothing is pinned to a processor: the kernel places
 venue, runtime and worker as it would in a real run.
@@ -242,7 +242,7 @@ def main() -> None:
     """Print a table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=float, default=10_000.0, help="ticks a second")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of a stretch")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of a stretch")
     parser.add_argument("--passes", type=int, default=5)
     arguments = parser.parse_args()
     passes = anyio.run(measure, arguments.rate, arguments.seconds, arguments.passes)

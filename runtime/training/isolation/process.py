@@ -23,6 +23,7 @@ from runtime.strategy import Context, Strategy
 from runtime.training.control import JobControl, Line
 from runtime.training.isolation.anyworker import AnyWorker
 from runtime.training.isolation.base import JobResult, failure
+from runtime.training.isolation.footprint import FOOTPRINT
 from runtime.training.isolation.launch import LAUNCHER
 from runtime.training.isolation.messages import Prepare
 from runtime.training.isolation.payload import Room
@@ -341,7 +342,8 @@ class ProcessIsolation:
         room: Room | None = None
         try:
             if load is not None:
-                room = Room(size)
+                with FOOTPRINT.brisk():
+                    room = Room(size)
                 _on_loop(loop, partial(load, room))
             result = self._result(session, prepare)
         except StrategyError as error:
