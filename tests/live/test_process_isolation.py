@@ -258,6 +258,10 @@ async def test_row_62_a_strategy_that_has_grown_too_large_is_told_so_and_may_shr
         if result.commit is not None:  # else it was too much for the worker already
             result.commit()
         patient.fresh = np.zeros(500 << 20, np.uint8)
+        assert (await ward.run(patient.nothing)).error.startswith(
+            "the strategy's arrays have 500 MB, self.fresh most of all: a worker may use 400 MB (t"
+        )
+        patient.fresh = bytes(500 << 20)
         for _ in range(2):
             assert (await ward.run(patient.nothing)).error == (
                 "out of memory: MemoryError: no room for the strategy's attributes of 500 MB (a "

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import numpy as np
@@ -45,6 +46,7 @@ Load = Callable[[Room | None], None]
 """Copies what a job works on, on the loop."""
 Task = tuple[Prepare, Load | None, int]
 """What a worker imports; what is to be copied yet, and about how many bytes that is."""
+Array = np.ndarray[Any, Any]
 Hire = Callable[[WorkerLimits], AnyWorker]
 """Starts a worker, or raises OSError or WorkerDied."""
 
@@ -167,6 +169,16 @@ class Pool:
         return worker
 
 
+def arrays_in(value: object) -> list[Array]:
+    """Return an attribute that is an array, or the arrays in one that holds some."""
+    if isinstance(value, np.ndarray):
+        return [value]
+    if isinstance(value, list | tuple | dict) and len(value) <= LOOKED_INTO:
+        held = value.values() if isinstance(value, dict) else value
+        return [array for array in held if isinstance(array, np.ndarray)]
+    return []
+
+
 class ProcessIsolation:
     """Starts a thread a job, which follows it in a worker of the pool.
 
@@ -196,6 +208,8 @@ class ProcessIsolation:
         self._unportable: dict[str, tuple[object, str]] = {}
         self._named: set[str] = set()
         self._last_size = 0
+        # Of another machine's memory nothing is known here.
+        self._most = limits.memory() if hire is Worker else limits.memory_bytes
         self._left: dict[JobId, tuple[str, threading.Thread]] = {}
 
     def attach(self, strategy: Strategy, context: Context) -> None:
@@ -298,14 +312,29 @@ class ProcessIsolation:
         )
 
     def _size(self) -> int:
-        """Guess the bytes that a job works on: what the last one had, or the arrays there are."""
+        """Guess the bytes that a job works on: what the last one had, or the arrays there are.
+
+        Raises:
+            StrategyError: the arrays alone are more than a worker may have.
+        """
         strategy, _ = self._attached()
-        values = list(vars(strategy).values())
-        for holder in vars(strategy).values():
-            if isinstance(holder, list | tuple | dict) and len(holder) <= LOOKED_INTO:
-                values += holder.values() if isinstance(holder, dict) else holder
-        arrays = [value for value in values if isinstance(value, np.ndarray)]
-        return max(self._last_size, sum(array.nbytes + SPARE_BYTES for array in arrays))
+        known: set[int] = set()  # what has two names travels once
+        sizes: dict[str, int] = {}
+        for name, value in vars(strategy).items():
+            fresh = [array for array in arrays_in(value) if id(array) not in known]
+            known.update(map(id, fresh))
+            sizes[name] = sum(array.nbytes + SPARE_BYTES for array in fresh)
+        size, most = sum(sizes.values()), self._most
+        if most is None:
+            return max(self._last_size, size)
+        if size > most:
+            largest = max(sizes, key=sizes.__getitem__)
+            raise StrategyError(
+                f"the strategy's arrays have {size >> 20} MB, self.{largest} "
+                f"most of all: a worker may use {most >> 20} MB (training.memory_mb)",
+                "",
+            )
+        return min(max(self._last_size, size), most)
 
     def _load(
         self, session: Session, request: JobRequest, control: JobControl, room: Room | None

@@ -59,6 +59,11 @@ class WorkerLimits(msgspec.Struct, frozen=True):
     native_threads: int = 1
     result_bytes: int = 1 << 30
 
+    def memory(self) -> int:
+        """Return the bytes a worker may have."""
+        own = self.memory_bytes
+        return memory_of_machine() // 2 if own is None else own
+
 
 class WorkerDied(Exception):
     """The worker is gone; the message says how."""
@@ -96,8 +101,7 @@ class Worker:
 
     def __init__(self, limits: WorkerLimits) -> None:
         self.limits = limits
-        own = limits.memory_bytes
-        self._memory = memory_of_machine() // 2 if own is None else own
+        self._memory = limits.memory()
         self.ended: Ended | None = None
         control, theirs = socket.socketpair()
         life, wardens = socket.socketpair()
