@@ -48,6 +48,19 @@ SECRET_WORDS = ("SECRET", "TOKEN", "PASSWORD", "PASSWD", "CREDENTIAL", "APIKEY",
 SECRET_PARTS = frozenset({"KEY", "KEYS", "AUTH", "PAT", "PW"})
 
 
+def memory_of_machine() -> int:
+    """Return the bytes this process can have at most: the machine's, or its container's."""
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for path in CGROUP_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # "max" is no number
+            found.append(int(path.read_text()))
+    return min(found)
+
+
+MACHINE_BYTES = memory_of_machine()
+"""Read once, and never on the event loop."""
+
+
 class WorkerLimits(msgspec.Struct, frozen=True):
     """What a worker may use.
 
@@ -62,20 +75,11 @@ class WorkerLimits(msgspec.Struct, frozen=True):
     def memory(self) -> int:
         """Return the bytes a worker may have."""
         own = self.memory_bytes
-        return memory_of_machine() // 2 if own is None else own
+        return MACHINE_BYTES // 2 if own is None else own
 
 
 class WorkerDied(Exception):
     """The worker is gone; the message says how."""
-
-
-def memory_of_machine() -> int:
-    """Return the bytes this process can have at most: the machine's, or its container's."""
-    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    for path in CGROUP_LIMITS:
-        with contextlib.suppress(OSError, ValueError):  # "max" is no number
-            found.append(int(path.read_text()))
-    return min(found)
 
 
 def environment(ours: Mapping[str, str], native_threads: int) -> dict[str, str]:
