@@ -20,7 +20,8 @@ from runtime.trading.portfolio import Portfolio
 from runtime.trading.risk import RiskGate, standard_checks
 from runtime.training.control import JobControl, Line, TrainingControl
 from runtime.training.isolation.base import JobResult
-from runtime.training.isolation.process import Hire, ProcessIsolation
+from runtime.training.isolation.pool import Hire
+from runtime.training.isolation.process import ProcessIsolation
 from runtime.training.isolation.workers import Worker, WorkerLimits
 from runtime.training.slots import ModelSlot
 from tests.runtime.training.support import request
