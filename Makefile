@@ -47,6 +47,8 @@ bench: $(STAMP)  ## measure against the budgets
 	$(BIN)/python -m benchmarks.throughput
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.feeds
+	$(BIN)/python -m benchmarks.signal_storm
+	$(BIN)/python -m benchmarks.training_latency
 
 COMPILE = uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11
 SUBSET = $(COMPILE) --no-annotate --constraint requirements.lock
