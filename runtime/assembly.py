@@ -38,6 +38,7 @@ from runtime.settings import EngineSettings, Settings, TradingSettings, Training
 from runtime.sources import Credentials, open_feed
 from runtime.strategy import Strategy
 from runtime.timeslice import Timeslice
+from runtime.trading.broker import Broker
 from runtime.trading.paper import PaperBroker
 from runtime.trading.portfolio import Portfolio
 from runtime.trading.risk import RiskGate, standard_checks
@@ -217,13 +218,19 @@ def build_run(
     )
     models = _models(training, deployment, clock, log)
     desk = make_desk(settings, run_id, training, ways)
+    paper = make_broker(settings.trading)
+    broker: Broker = paper
+    account = None if deployment is None else deployment.account
+    if account is not None:
+        broker = account.behind(paper, log, clock.now)
     desk.halted = "" if deployment is None else deployment.halted
     process.attach(strategy, desk)
     cluster.attach(strategy, desk)
     return LiveRun(
         engine=Engine(strategy, desk, pace),
         feed=feed,
-        broker=make_broker(settings.trading),
+        broker=broker,
+        account=account,
         training=training,
         models=models,
         clock=clock,

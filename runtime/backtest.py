@@ -96,6 +96,7 @@ class _Written:
         self.name = broker.name
         self.submit, self.cancel = broker.submit, broker.cancel
         self.on_market, self.run = broker.on_market, broker.run
+        self.listen, self.settle, self.close = broker.listen, broker.settle, broker.close
 
     def take_updates(self) -> list[OrderUpdate]:
         """Return the reports since the last call, in order."""

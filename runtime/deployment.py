@@ -23,6 +23,9 @@ from runtime.control.state import StateFolder, deployment_name
 from runtime.disk import DiskThread
 from runtime.errors import ConfigError
 from runtime.settings import Settings, TrainingSettings
+from runtime.trading.account import Account
+from runtime.trading.journal import FILE as JOURNAL
+from runtime.trading.journal import Journal
 from runtime.training.bucket import BucketState, LeakyBucket
 from runtime.training.finished import load_finished
 from runtime.training.formats import warm
@@ -41,7 +44,7 @@ class Deployment(msgspec.Struct, frozen=True):
     """What `open_deployment` gives; without a `store` nothing outlives the run but its heartbeat.
 
     `deployed` are finished models by slot, each with its file; `catalog` the stored versions;
-    `halted` why a person has let no order leave.
+    `halted` why a person has let no order leave; `account` what its orders have come to.
     """
 
     path: Path
@@ -52,6 +55,7 @@ class Deployment(msgspec.Struct, frozen=True):
     disk: DiskThread | None = None
     catalog: Mapping[str, SlotVersions] = {}
     halted: str = ""
+    account: Account | None = None
 
 
 @asynccontextmanager
@@ -124,7 +128,9 @@ def _read(
     halted = kept_halt(folder.path)
     if halted:
         log.warning("halted", reason=halted, text="no order leaves until tidegate resume")
-    found = Deployment(folder.path, quota, deployed, folder, store, disk, catalog, halted)
+    journal = Journal.open(folder.path / JOURNAL)
+    account = Account(journal, journal.recover())
+    found = Deployment(folder.path, quota, deployed, folder, store, disk, catalog, halted, account)
     return found, ledger
 
 

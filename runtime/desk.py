@@ -51,6 +51,7 @@ from runtime.trading.orders import (
     UpdateKind,
 )
 from runtime.trading.portfolio import Portfolio
+from runtime.trading.recovered import Recovered
 from runtime.trading.risk import Approved, RiskGate, RiskView, lot_size, risk_view
 from runtime.training.control import CURRENT_JOB, TrainingControl
 from runtime.training.jobs import JobId, JobOptions, JobRequest, TrainingHandle
@@ -301,6 +302,18 @@ class Desk:
             if held:
                 tickets.append(self.order(name, -held, OrderType.MARKET, None, tag))
         return tickets
+
+    def recover(self, found: Recovered) -> None:
+        """Take over the account of the run before, as its journal has it; after initialize."""
+        if found.cash is None:
+            return
+        self.portfolio.cash = found.cash
+        for fill in found.fills:
+            self.portfolio.apply(fill)
+        for tracked in found.orders:
+            self.orders[tracked.order.id] = tracked
+            if tracked.state.is_open:
+                self._open[tracked.order.id] = tracked
 
     def apply(self, update: OrderUpdate) -> None:
         """Take a broker's report: the order's state, then the money, then the strategy's event."""

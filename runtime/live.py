@@ -5,11 +5,13 @@ becomes one slice. Where a tape is replayed, time follows the data; flat out, th
 for training, so the same tape gives the same run.
 """
 
+import asyncio
 import math
 import signal
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import anyio
@@ -48,6 +50,7 @@ from runtime.errors import (
 )
 from runtime.settings import EngineSettings
 from runtime.slices import MARKET_KINDS, Pending
+from runtime.trading.account import Account
 from runtime.trading.broker import Broker
 from runtime.training.jobs import JobState
 from runtime.training.manager import TrainingManager
@@ -150,7 +153,9 @@ class LiveRun:
         watchdog: Watchdog,
         burden: Burden,
         on_status: Callable[[dict[str, object]], Awaitable[None]] | None = None,
+        account: Account | None = None,
     ) -> None:
+        self._account = account
         self.engine = engine
         self.id = engine.desk.run_id
         self.timeslice = watchdog.timeslice
@@ -180,7 +185,9 @@ class LiveRun:
         self._trained = False
         self._turned = 0.0  # when the loop last had its turn amid a tape, monotonic
         self._stop_heard: float | None = None  # monotonic
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._cash_at_start = engine.desk.portfolio.equity
+        broker.listen(self._reports_came)
 
     # ---- the run -----------------------------------------------------------------------------
 
@@ -195,6 +202,7 @@ class LiveRun:
         return self._outcome()
 
     async def _run(self, duration: float | None) -> None:
+        self._loop = asyncio.get_running_loop()
         async with anyio.create_task_group() as tasks:
             for helper in (self._listen, self._lag.run, self._report, self.training.run):
                 tasks.start_soon(self._guard, helper)
@@ -246,6 +254,7 @@ class LiveRun:
         now = self.clock.now()
         try:
             commands = self.engine.start(now)
+            self._take_over(now)
             self._cash_at_start = self.engine.desk.portfolio.equity  # as initialize has set it
             for slot in self.engine.desk.slots.values():
                 self.models.adopt(slot)
@@ -256,6 +265,25 @@ class LiveRun:
         except Exception as error:  # noqa: BLE001  # whatever it is, the run ends in order
             self._fail(error)
         return not self._stop.is_set()
+
+    def _take_over(self, now: int) -> None:
+        """Go on with the account of the run before, and with the orders that it had working."""
+        desk = self.engine.desk
+        if self._account is None:
+            return
+        if self._account.recovered.cash is None:
+            self._account.begin(desk.portfolio.cash, now)
+            return
+        desk.recover(self._account.recovered)
+        self._account.go_on(now)
+        held = {position.symbol: str(position.quantity) for position in desk.portfolio}
+        self.log.info(
+            "account recovered",
+            cash=f"{desk.portfolio.cash:.2f}",
+            positions=held,
+            open_orders=len(desk.open_orders),
+            text="as the journal has it; --cash and set_cash do not count",
+        )
 
     async def _restore(self) -> bool:
         """Have the models ready that were, before the first tick; whether the run goes on."""
@@ -299,6 +327,7 @@ class LiveRun:
         try:
             for tracked in self.engine.desk.open_orders:
                 self.broker.cancel(tracked.order.id, now)
+            await self._settle()
             self._carry_out(self.engine.process(self.broker.take_updates(), now), now)
             if not isinstance(self._failure, StrategyError):
                 self._carry_out(self.engine.finish(now), now)
@@ -307,12 +336,18 @@ class LiveRun:
             self._failure = self._failure or told
             self.log.error("the end was not clean", error=str(told))
             self.log.debug("failed", traceback="".join(traceback.format_exception(error)))
+        self.broker.close()
         grace = self.settings.stop_grace_seconds
         if self._stop_heard is not None:  # a callback may have used it up
             grace = max(0.0, grace - (time.monotonic() - self._stop_heard))
         with anyio.move_on_after(grace + CLOSE_SECONDS):  # also where training itself has broken
             await self.training.close(round(grace * SECOND))
             await self.models.close()
+
+    async def _settle(self) -> None:
+        """Hear what is still on its way to us; a disk that hangs is not waited for."""
+        with anyio.move_on_after(CLOSE_SECONDS):
+            await self.broker.settle()
 
     async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
         """Run one part of the run; its failure ends the run with one sentence, not with a group."""
@@ -347,6 +382,15 @@ class LiveRun:
         )
 
     # ---- data in -----------------------------------------------------------------------------
+
+    def _reports_came(self) -> None:
+        """Have the dispatcher look, from whatever thread: a report came by itself."""
+        with suppress(RuntimeError):  # the loop has closed: nobody looks
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._look)
+
+    def _look(self) -> None:
+        self._wake.set()
 
     async def _read(self) -> None:
         """Let the feed push batches until its data ends."""

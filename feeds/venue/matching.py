@@ -87,10 +87,10 @@ class _Working:
 
     __slots__ = ("_limit", "fills", "order", "remaining", "rests")
 
-    def __init__(self, order: VenueOrder) -> None:
+    def __init__(self, order: VenueOrder, fills: int) -> None:
         self.order = order
         self.remaining = order.quantity
-        self.fills = 0
+        self.fills = fills
         self.rests = False
         self._limit = float(order.limit_price or 0)
 
@@ -140,13 +140,16 @@ class Matcher:
         self._working: dict[Symbol, dict[str, _Working]] = {}
         self._symbols: dict[str, Symbol] = {}  # of every id ever used: an id is good once
 
-    def submit(self, order: VenueOrder, now: int) -> list[Report]:
-        """Take an order: match it at once as far as the market goes, then let it wait."""
+    def submit(self, order: VenueOrder, now: int, fills: int = 0) -> list[Report]:
+        """Take an order: match it at once as far as the market goes, then let it wait.
+
+        `fills` are those that it has had elsewhere: their numbers are not used again.
+        """
         reason = self._objection(order)
         if reason:
             return [Rejected(order.order_id, now, reason)]
         self._symbols[order.order_id] = order.symbol
-        self._working.setdefault(order.symbol, {})[order.order_id] = _Working(order)
+        self._working.setdefault(order.symbol, {})[order.order_id] = _Working(order, fills)
         reports: list[Report] = [Accepted(order.order_id, now)]
         reports += self._match(order.symbol, now)
         if order.immediate:

@@ -4,7 +4,7 @@ All but `run` is called on the loop and returns at once: a broker that talks to 
 words there, and `run` carries them. No report is lost, none is told twice, the order is kept.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from feeds.events import MarketEvent
@@ -34,6 +34,18 @@ class Broker(Protocol):
 
     def take_updates(self) -> list[OrderUpdate]:
         """Return what was reported since the last call, in order, and forget it."""
+        ...
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called, on any thread, when reports come by themselves."""
+        ...
+
+    async def settle(self) -> None:
+        """Return when all that is on the way inside this process has arrived, in bounded time."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is held open; nothing is asked after that."""
         ...
 
     async def run(self) -> None:

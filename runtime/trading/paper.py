@@ -4,8 +4,10 @@ Only words are translated here; `feeds.venue.matching` says when, at what price 
 order fills. Nothing is delayed: a market order fills against the market the strategy has just seen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+
+import msgspec
 
 from feeds.events import MINUTE, MarketEvent
 from feeds.symbols import guess_class
@@ -57,6 +59,20 @@ class PaperBroker:
         """Return the reports since the last call, in order."""
         updates, self._updates = self._updates, []
         return updates
+
+    def restore(self, order: Order, remaining: Decimal, fills: int, now: int) -> None:
+        """Go on with an order that was approved in a run before, and had so many fills there."""
+        again = msgspec.structs.replace(_to_venue(order), quantity=remaining)
+        self._tell(self._matcher.submit(again, now, fills))
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Do nothing: reports come with what is asked and told."""
+
+    async def settle(self) -> None:
+        """Return at once: nothing is on the way."""
+
+    def close(self) -> None:
+        """Do nothing: nothing is held open."""
 
     async def run(self) -> None:
         """Return at once: nobody is talked to."""

@@ -192,7 +192,8 @@ class _Server:
         if loop is not None and end is not None:
             with contextlib.suppress(RuntimeError):  # it has ended by itself
                 loop.call_soon_threadsafe(end.set)
-        self._thread.join(END_SECONDS)
+            self._thread.join(END_SECONDS)
+        # Else it still imports, and will see that nobody wants it any more.
         for each in self._sockets:
             each.close()
 
@@ -212,6 +213,8 @@ class _Server:
         from runtime.control.api.guard import Guard  # noqa: PLC0415
         from runtime.control.api.routes import Api, own_hosts  # noqa: PLC0415
 
+        if self._is_ending.is_set():
+            return
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         app = Api(self._board, self._operator, self._stuck).application()
         servers = []

@@ -1,0 +1,26 @@
+"""An account as it was left: what a broker's side gives and the desk takes over."""
+
+from decimal import Decimal
+
+import msgspec
+
+from runtime.trading.orders import ClientOrderId, Fill, TrackedOrder
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """The account as the journal has it.
+
+    `cash` is what it was opened with, None where it is new. `orders` are all that were ever meant,
+    in order, each as its reports have left it; `fills` all executions in order; `fill_counts` how
+    many each open order has had.
+    """
+
+    cash: Decimal | None
+    orders: tuple[TrackedOrder, ...] = ()
+    fills: tuple[Fill, ...] = ()
+    fill_counts: dict[ClientOrderId, int] = {}
+
+    @property
+    def open_orders(self) -> list[TrackedOrder]:
+        """Those that had not ended."""
+        return [tracked for tracked in self.orders if tracked.state.is_open]
