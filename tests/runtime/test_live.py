@@ -5,6 +5,7 @@ import itertools
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,14 +41,13 @@ from tests.stories.market import (
 @pytest.fixture
 def release() -> Iterator[threading.Event]:
     """What a job that ignores its stop waits for; set at the end, so that no thread is left."""
-    before = set(threading.enumerate())
     event = threading.Event()
     yield event
     event.set()
-    for thread in set(threading.enumerate()) - before:
-        if thread.name.startswith("training "):
-            thread.join(10)
-            assert not thread.is_alive()
+    patience = time.monotonic() + 30  # one that is only just starting cannot be joined
+    while any(thread.name.startswith("training ") for thread in threading.enumerate()):
+        assert time.monotonic() < patience
+        time.sleep(0.01)
 
 
 def settings(**engine: Any) -> Settings:
