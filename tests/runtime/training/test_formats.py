@@ -99,6 +99,8 @@ def test_what_is_nested_without_end_is_refused() -> None:
         encode_plain(value)
 
 
+# As older versions of LightGBM have it, which name the columns of an array.
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
 @pytest.mark.parametrize(
     "model",
     [
