@@ -37,7 +37,10 @@ from runtime.control.watchdog import Watchdog
 from runtime.engine import Engine
 from runtime.errors import QuotaExhausted, RunFailed, StrategyError, TidegateError
 from runtime.live import Outcome, skipped_predictions, told_of
-from runtime.results import Curve, Journal, Sample
+from runtime.report.curve import Curve
+from runtime.report.prices import Prices
+from runtime.report.sampling import Sampling
+from runtime.results import Journal, Sample
 from runtime.trading.broker import Broker
 from runtime.trading.orders import OrderUpdate
 from runtime.training.jobs import JobRequest
@@ -70,12 +73,14 @@ class Rules(msgspec.Struct, frozen=True):
             bills its real time, as LEAN does.
         publish_after: ns of the data's time between the start of a job and the moment its model
             serves; None is at once, and REAL_TIME what the job really took.
+        sampling: the length of one return in the statistics.
     """
 
     start: int | None = None
     end: int | None = None
     job_cost: int | None = None
     publish_after: int | None = None
+    sampling: Sampling = Sampling.DAY
 
 
 REAL_TIME = -1
@@ -111,6 +116,7 @@ class Backtest:
 
     Attributes:
         curve: the account over time.
+        prices: of each symbol over time.
         journal: fills and training.
         seconds: how long the data took, real time.
     """
@@ -131,7 +137,8 @@ class Backtest:
         rules: Rules = Rules(),  # noqa: B008  # frozen
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
-        self.curve = Curve()
+        self.curve = Curve()  # in the strategy's zone, once initialize has set it
+        self.prices = Prices()
         self.journal = journal
         self.seconds = 0.0
         self._engine, self._training = engine, training
@@ -169,6 +176,7 @@ class Backtest:
                 self._clock.advance_to(begin)
                 self._carry_out(self._engine.start(begin), begin)
                 self._cash_at_start = self._engine.desk.portfolio.equity
+                self.curve = Curve(self._engine.desk.zone, self._rules.sampling)
                 for slot in self._engine.desk.slots.values():
                     self._models.adopt(slot)
                 anyio.run(self._models.restore)
@@ -229,6 +237,8 @@ class Backtest:
     def _tell(self, at: int, batch: list[MarketEvent]) -> None:
         """Tell one moment: the broker first, then the engine both it and the broker's reports."""
         now = max(self._clock.now(), at)
+        if now >= self.curve.due:
+            self._look(now)
         wake = self._next_wake()
         if wake is not None and wake < now:
             self._catch_up(now)
@@ -240,8 +250,6 @@ class Backtest:
         commands = self._engine.process(events, now)
         if commands:
             self._carry_out(commands, now)
-        if now >= self.curve.due:
-            self.curve.add(self._sample(now))
 
     def _next_wake(self) -> int | None:
         wake = self._engine.next_wake()
@@ -347,6 +355,14 @@ class Backtest:
             self._failure = self._failure or told
             self._log.error("the end was not clean", error=str(told))
         self.curve.close(self._sample(now))
+        self.prices.add(now, self._engine.desk.securities.values())
+
+    def _look(self, now: int) -> None:
+        """Take the account as the moments before `now` have left it."""
+        before = self._clock.now()
+        self.curve.add(self._sample(before), now)
+        if before >= self.prices.due:
+            self.prices.add(before, self._engine.desk.securities.values())
 
     def _sample(self, now: int) -> Sample:
         portfolio = self._engine.desk.portfolio

@@ -1,7 +1,6 @@
 """What a backtest leaves: its books over time, its fills, its trainings; plain values, no clock.
 
-Nothing in here grows with the length of the data but the fills and the jobs: the curve halves its
-own resolution when it is full.
+Nothing in here grows with the length of the data but the fills and the jobs.
 """
 
 import hashlib
@@ -10,12 +9,10 @@ from decimal import Decimal
 
 import msgspec
 
-from feeds.events import SECOND, Symbol
+from feeds.events import Symbol
 from runtime.trading.orders import Fill, OrderUpdate, Side
 from runtime.training.updates import TrainingUpdate, TrainingUpdateKind
 
-CURVE_SAMPLES = 8_000
-"""The curve never holds more; a chart shows fewer."""
 SHOWN = frozenset(TrainingUpdateKind) - {TrainingUpdateKind.PROGRESS, TrainingUpdateKind.SAID}
 
 
@@ -33,7 +30,7 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class FillRow(msgspec.Struct, frozen=True):
-    """One execution: quantity, price and fee are exact decimals as text."""
+    """One execution of an order: quantity, price and fee are exact decimals as text."""
 
     time: int
     symbol: Symbol
@@ -41,6 +38,7 @@ class FillRow(msgspec.Struct, frozen=True):
     quantity: str
     price: str
     fee: str
+    order: str
 
 
 class TrainingRow(msgspec.Struct, frozen=True):
@@ -55,35 +53,6 @@ class TrainingRow(msgspec.Struct, frozen=True):
     spent: int
     available: int
     text: str
-
-
-class Curve:
-    """Samples of the account, at most one in `step` ns, which doubles whenever they are too many.
-
-    Attributes:
-        samples: in order of time.
-        step: the least ns between two of them.
-    """
-
-    def __init__(self, step: int = SECOND, most: int = CURVE_SAMPLES) -> None:
-        self.samples: list[Sample] = []
-        self.step = step
-        self.due = 0
-        self._most = most
-
-    def add(self, sample: Sample) -> None:
-        """Take a sample; ask `due` first, a moment before it is not worth one."""
-        self.samples.append(sample)
-        if len(self.samples) >= self._most:
-            del self.samples[1::2]
-            self.step *= 2
-        self.due = sample.time + self.step
-
-    def close(self, sample: Sample) -> None:
-        """Take the last sample, whatever its time; it replaces another one of the same moment."""
-        if self.samples and self.samples[-1].time == sample.time:
-            self.samples.pop()
-        self.samples.append(sample)
 
 
 class Journal:
@@ -118,6 +87,7 @@ class Journal:
                         _plain(fill.quantity),
                         _plain(fill.price),
                         _plain(fill.fee),
+                        fill.order_id,
                     )
                 )
 
