@@ -9,6 +9,7 @@ import functools
 import heapq
 import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -37,9 +38,10 @@ from runtime.control.watchdog import Watchdog
 from runtime.engine import Engine
 from runtime.errors import QuotaExhausted, RunFailed, StrategyError, TidegateError
 from runtime.live import Outcome, skipped_predictions, told_of
-from runtime.report.curve import Curve
+from runtime.report.curve import AccountCurve
 from runtime.report.prices import Prices
-from runtime.report.sampling import Sampling
+from runtime.report.record import RunRecord
+from runtime.report.sampling import Sampling, trading_year
 from runtime.results import Journal, Sample
 from runtime.trading.broker import Broker
 from runtime.trading.orders import OrderUpdate
@@ -137,7 +139,7 @@ class Backtest:
         rules: Rules = Rules(),  # noqa: B008  # frozen
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
-        self.curve = Curve()  # in the strategy's zone, once initialize has set it
+        self.curve = AccountCurve()  # in the strategy's zone, once initialize has set it
         self.prices = Prices()
         self.journal = journal
         self.seconds = 0.0
@@ -176,7 +178,7 @@ class Backtest:
                 self._clock.advance_to(begin)
                 self._carry_out(self._engine.start(begin), begin)
                 self._cash_at_start = self._engine.desk.portfolio.equity
-                self.curve = Curve(self._engine.desk.zone, self._rules.sampling)
+                self.curve = AccountCurve(self._engine.desk.zone, self._rules.sampling)
                 for slot in self._engine.desk.slots.values():
                     self._models.adopt(slot)
                 anyio.run(self._models.restore)
@@ -198,6 +200,34 @@ class Backtest:
             self._end()
         self.seconds = time.perf_counter() - began
         return self._outcome(name, audit)
+
+    def record(self, outcome: Outcome) -> RunRecord:
+        """Return all that a report is made of, once it has run."""
+        desk, curve = self._engine.desk, self.curve
+        orders = Counter(str(tracked.state) for tracked in desk.orders.values())
+        return RunRecord(
+            strategy=type(self._engine.strategy).__name__,
+            parameters=dict(desk.parameters),
+            reason=outcome.reason,
+            failure="" if outcome.failure is None else str(outcome.failure),
+            zone=desk.zone.key,
+            sampling=curve.sampling,
+            year=trading_year(each.asset_class for each in desk.securities.values()),
+            samples=curve.samples,
+            closes=curve.closes,
+            days=curve.days,
+            drawdown=curve.drawdown(),
+            invested=curve.invested,
+            gross=curve.gross,
+            prices=self.prices.series,
+            fills=self.journal.fills,
+            training=self.journal.training,
+            orders=dict(sorted(orders.items())),
+            capacity=outcome.training.quota.capacity,
+            events=outcome.engine.events,
+            seconds=self.seconds,
+            orders_sha256=self.journal.orders_sha256,
+        )
 
     # ---- the data ----------------------------------------------------------------------------
 

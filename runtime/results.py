@@ -1,6 +1,7 @@
 """What a backtest leaves: its books over time, its fills, its trainings; plain values, no clock.
 
-Nothing in here grows with the length of the data but the fills and the jobs.
+Nothing in here grows with the length of the data but the fills and the jobs: the curve halves its
+own resolution when it is full.
 """
 
 import hashlib
@@ -9,10 +10,12 @@ from decimal import Decimal
 
 import msgspec
 
-from feeds.events import Symbol
+from feeds.events import SECOND, Symbol
 from runtime.trading.orders import Fill, OrderUpdate, Side
 from runtime.training.updates import TrainingUpdate, TrainingUpdateKind
 
+CURVE_SAMPLES = 8_000
+"""The curve never holds more; a chart shows fewer."""
 SHOWN = frozenset(TrainingUpdateKind) - {TrainingUpdateKind.PROGRESS, TrainingUpdateKind.SAID}
 
 
@@ -53,6 +56,35 @@ class TrainingRow(msgspec.Struct, frozen=True):
     spent: int
     available: int
     text: str
+
+
+class Curve:
+    """Samples of the account, at most one in `step` ns, which doubles whenever they are too many.
+
+    Attributes:
+        samples: in order of time.
+        step: the least ns between two of them.
+    """
+
+    def __init__(self, step: int = SECOND, most: int = CURVE_SAMPLES) -> None:
+        self.samples: list[Sample] = []
+        self.step = step
+        self.due = 0
+        self._most = most
+
+    def add(self, sample: Sample) -> None:
+        """Take a sample; ask `due` first, a moment before it is not worth one."""
+        self.samples.append(sample)
+        if len(self.samples) >= self._most:
+            del self.samples[1::2]
+            self.step *= 2
+        self.due = sample.time + self.step
+
+    def close(self, sample: Sample) -> None:
+        """Take the last sample, whatever its time; it replaces another one of the same moment."""
+        if self.samples and self.samples[-1].time == sample.time:
+            self.samples.pop()
+        self.samples.append(sample)
 
 
 class Journal:

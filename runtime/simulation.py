@@ -42,6 +42,7 @@ class Data:
 
     Attributes:
         begin: the time of its first event, ns UTC.
+        end: the time after its last one; None where that is not known before it is read.
 
     Raises:
         ConfigError: a path is missing, is nothing we know, or needs another mapping.
@@ -52,7 +53,10 @@ class Data:
         self._wanted = wanted
         self._files: FileSource | None = None
         self.begin = START
-        if wanted.data:
+        self.end: int | None = None
+        if not wanted.data:
+            self.end = START + round(wanted.minutes * 60 * SECOND)
+        else:
             self._files = open_source([Path(path) for path in wanted.data], wanted.table)
             self.begin = min((due(event) for event in self._files.first_events()), default=0)
 

@@ -46,6 +46,7 @@ SHELLS = {
     "runtime.cli.options": "reads the environment",
     "runtime.cli.run": "starts the loop",
     "runtime.cli.backtest": "hears signals",
+    "runtime.cli.progress": "asks how late it is",
     "runtime.backtest": "times itself",
     "runtime.simulation": "opens files",
     "runtime.cli.stopping": "signals before there is a loop",

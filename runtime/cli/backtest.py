@@ -25,7 +25,7 @@ from runtime.cli.options import (
 )
 from runtime.cli.stopping import stop_came_early
 from runtime.control.leaving import leave, see_out
-from runtime.errors import ConfigError, Stopped
+from runtime.errors import ConfigError, RunFailed, Stopped
 
 if TYPE_CHECKING:
     from runtime.backtest import Backtest, Rules
@@ -76,7 +76,17 @@ def backtest(
         ),
     ] = None,
     progress: Annotated[
-        bool | None, typer.Option("--progress/--no-progress", help="a bar, on a terminal")
+        bool | None,
+        typer.Option(
+            "--progress/--no-progress",
+            help="how far it is: a bar on a terminal (by default), else lines of JSON on stderr",
+        ),
+    ] = None,
+    sampling: Annotated[
+        str | None, typer.Option(help="length of one return in the statistics: day, hour or minute")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="a folder for report.html and report.json")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="the result as JSON on stdout")] = False,
     log_level: LogLevel = None,
@@ -112,17 +122,20 @@ def backtest(
     for option, given in (("--seed", seed), ("--rate", rate), ("--minutes", minutes)):
         if data and given is not None:
             raise ConfigError(f"{option} means nothing with --data: it is for the made-up market")
-    _run(strategy, overrides, config, (start, end), job_cost, publication_delay, progress, as_json)
+    if report is not None:
+        _check_folder(report)
+    wanted = (start, end, job_cost, publication_delay, sampling)
+    _run(strategy, overrides, config, wanted, progress, report, as_json=as_json)
 
 
 def _run(
     strategy: str,
     overrides: dict[str, Any],
     config: Path | None,
-    span: tuple[str | None, str | None],
-    job_cost: float | None,
-    publication_delay: str | None,
+    wanted: "Wanted",
     progress: bool | None,
+    report: Path | None,
+    *,
     as_json: bool,
 ) -> None:
     """Load, run, show, and leave with the exit code."""
@@ -134,7 +147,7 @@ def _run(
 
     settings, ignored = load_settings(config, overrides)
     zone = ZoneInfo(settings.time_zone)
-    rules = _rules(zone, span, job_cost, publication_delay)
+    rules = rules_of(zone, wanted)
     loaded = load_strategy(strategy)
     if stop_came_early():
         raise Stopped(0)
@@ -150,26 +163,34 @@ def _run(
         begin = max(source.begin, rules.start or 0)
         from runtime.cli.progress import bar  # noqa: PLC0415
 
-        with bar(progress, begin, rules.end) as advance:
+        with bar(progress, begin, rules.end or source.end) as advance:
             test = build_backtest(
                 loaded, settings, begin, log, rules=rules, on_progress=advance, leave=left
             )
             _listen(test)
             outcome = test.run(source, begin)
         code = 0 if outcome.failure is None else fail(outcome.failure)
-        _show(test, outcome, as_json=as_json)
+        _show(test, outcome, report, as_json=as_json)
         see_out(code)
     raise typer.Exit(code)
 
 
-def _rules(
-    zone: ZoneInfo,
-    span: tuple[str | None, str | None],
-    job_cost: float | None,
-    publication_delay: str | None,
-) -> "Rules":
-    from runtime.backtest import REAL_TIME, Rules  # noqa: PLC0415
+Wanted = tuple[str | None, str | None, float | None, str | None, str | None]
+"""--from, --to, --job-cost, --publication-delay, --sampling, as they were given."""
 
+
+def rules_of(zone: ZoneInfo, wanted: Wanted) -> "Rules":
+    """Read the options that say what is otherwise than live.
+
+    Raises:
+        ConfigError: one of them has no meaning.
+    """
+    from runtime.backtest import REAL_TIME, Rules  # noqa: PLC0415
+    from runtime.report.sampling import Sampling  # noqa: PLC0415
+
+    start, end, job_cost, publication_delay, sampling = wanted
+    if sampling is not None and sampling not in set(Sampling):
+        raise ConfigError(f"--sampling is {sampling!r}: allowed are {', '.join(Sampling)}")
     if job_cost is not None and not 0 <= job_cost < float("inf"):
         raise ConfigError(f"--job-cost is {job_cost:g}: 0 minutes or more are needed")
     after: int | None = None
@@ -185,10 +206,11 @@ def _rules(
                 f"--publication-delay is {publication_delay!r}: real, or 0 seconds or more"
             )
     return Rules(
-        start=_moment("--from", span[0], zone),
-        end=_moment("--to", span[1], zone),
+        start=_moment("--from", start, zone),
+        end=_moment("--to", end, zone),
         job_cost=None if job_cost is None else round(job_cost * MINUTE_NS),
         publish_after=after,
+        sampling=Sampling(sampling or Sampling.DAY),
     )
 
 
@@ -221,12 +243,39 @@ def _listen(test: "Backtest") -> None:
         signal.signal(number, hear)
 
 
-def _show(test: "Backtest", outcome: "Outcome", *, as_json: bool) -> None:
+def _check_folder(folder: Path) -> None:
+    """Make the folder before anything runs: what took an hour must not be lost to a typing error.
+
+    Raises:
+        ConfigError: it cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--report is {folder}: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"--report is {folder}: it cannot be written to")
+
+
+def _show(test: "Backtest", outcome: "Outcome", folder: Path | None, *, as_json: bool) -> None:
+    from runtime.report.record import make_report, to_json  # noqa: PLC0415
+
+    report = make_report(test.record(outcome))
     figures = outcome.figures() | {
         "orders_sha256": test.journal.orders_sha256,
         "seconds": round(test.seconds, 3),
         "events_per_second": round(outcome.engine.events / max(test.seconds, 1e-9)),
     }
+    if folder is not None:
+        from runtime.disk import write_whole  # noqa: PLC0415
+        from runtime.report.page import page  # noqa: PLC0415
+
+        try:
+            write_whole(folder / "report.json", to_json(report))
+            write_whole(folder / "report.html", page(report).encode())
+        except OSError as error:
+            raise RunFailed(f"the report was not written to {folder}: {error.strerror}") from None
+        figures["report"] = str(folder / "report.html")
     if as_json:
         import msgspec  # noqa: PLC0415
 
@@ -234,6 +283,7 @@ def _show(test: "Backtest", outcome: "Outcome", *, as_json: bool) -> None:
             msgspec.json.encode(
                 {
                     "summary": figures,
+                    "statistics": report.statistics,
                     "curve": test.curve.samples,
                     "fills": test.journal.fills,
                     "training": test.journal.training,
@@ -242,9 +292,8 @@ def _show(test: "Backtest", outcome: "Outcome", *, as_json: bool) -> None:
         )
         return
     from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
 
-    table = Table("", "", box=None, show_header=False)
-    for name, value in figures.items():
-        table.add_row(name.replace("_", " "), str(value))
-    Console(markup=False, highlight=False).print(table)
+    from runtime.report.terminal import summary  # noqa: PLC0415
+
+    console = Console(markup=False, highlight=False)
+    console.print(summary(report, figures, console.width))

@@ -10,13 +10,10 @@ from datetime import UTC, tzinfo
 from feeds.events import MINUTE, SECOND
 from runtime.report.drawdown import Drawdown, Underwater
 from runtime.report.sampling import Sampling, end_of_period
-from runtime.results import Sample
-
-CURVE_SAMPLES = 8_000
-"""The curve never holds more; a chart shows fewer."""
+from runtime.results import CURVE_SAMPLES, Sample
 
 
-class Curve:
+class AccountCurve:
     """Follows one account.
 
     Attributes:

@@ -82,7 +82,7 @@ def _profit(samples: Sequence[Sample]) -> float | None:
 
 
 def _drawdown(samples: Sequence[Sample]) -> float | None:
-    equity = np.array([sample.equity for sample in samples])
+    equity = np.array([sample.equity for sample in samples], dtype=np.float64)
     if not len(equity) or equity[0] <= 0:
         return None
     high = np.maximum.accumulate(equity)

@@ -110,8 +110,8 @@ def _folds(report: Report, zone: ZoneInfo) -> str:
     rows = [
         (
             str(number),
-            f"{_day(fold.train_start, zone)} – {_day(fold.start, zone)}",
-            f"{_day(fold.start, zone)} – {_day(fold.end, zone)}",
+            f"{_day(fold.train_start, zone)} to {_day(fold.start, zone)}",
+            f"{_day(fold.start, zone)} to {_day(fold.end, zone)}",
             shown("Net Profit", fold.profit),
             shown("Sharpe Ratio", fold.sharpe),
             shown("Drawdown", fold.drawdown),

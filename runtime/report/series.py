@@ -44,7 +44,7 @@ def series_of(report: Report) -> dict[str, Any]:
     """Return what the script of the page draws: times in seconds UTC, numbers, and words."""
     record = report.record
     samples = record.samples
-    equity = np.array([sample.equity for sample in samples])
+    equity = np.array([sample.equity for sample in samples], dtype=np.float64)
     high = np.maximum.accumulate(equity) if len(equity) else equity
     fall = np.divide(equity - high, high, out=np.zeros_like(equity), where=high > 0)
     kept = sorted({*thin(equity, POINTS // 2).tolist(), *thin(fall, POINTS // 2).tolist()})
@@ -132,7 +132,7 @@ def quota(samples: Sequence[Sample], rows: Sequence[TrainingRow]) -> list[tuple[
 
 def _columns(points: Sequence[tuple[int, float]]) -> list[list[float]]:
     values = np.array([value for _, value in points], dtype=np.float64)
-    kept = thin(values) if len(values) else []
+    kept = thin(values).tolist()
     return [[_seconds(points[n][0]) for n in kept], [points[n][1] for n in kept]]
 
 

@@ -110,7 +110,7 @@ def turnover(fills: Sequence[FillRow], closes: Sequence[Sample], days: int) -> f
     """Return what was bought and sold on a mean day, as a share of the equity at each close."""
     if not closes or not days:
         return None
-    equity = np.array([close.equity for close in closes[1:] or closes])
+    equity = np.array([close.equity for close in closes[1:] or closes], dtype=np.float64)
     if bool(np.any(equity <= 0)):
         return None
     ends = np.array([close.time for close in closes[1:] or closes])
@@ -194,7 +194,7 @@ Statistics = dict[str, float | None]
 def statistics_of(books: Books) -> Statistics:
     """Make every statistic of a run."""
     closes = books.closes
-    equity = np.array([close.equity for close in closes])
+    equity = np.array([close.equity for close in closes], dtype=np.float64)
     start, end = (closes[0], closes[-1]) if closes else (None, None)
     gain = annual = None
     returns = ReturnStatistics()

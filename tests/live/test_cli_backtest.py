@@ -62,6 +62,8 @@ def test_recorded_data_between_two_moments(tmp_path: Path, shared_data: Path) ->
         ([EMA, "--job-cost", "-1"], "--job-cost is -1: 0 minutes or more"),
         ([EMA, "--publication-delay", "soon"], "--publication-delay is 'soon': real, or 0"),
         ([EMA, "--publication-delay", "nan"], "--publication-delay is 'nan': real, or 0"),
+        ([EMA, "--sampling", "week"], "--sampling is 'week': allowed are day, hour, minute"),
+        ([EMA, "--report", "/dev/null/x"], "--report is /dev/null/x: Not a directory"),
         ([EMA, "--quota", "free-lunch"], "training.preset is 'free-lunch'"),
         ([EMA, "--model", "x=nope.skops"], "--model x"),
     ],
@@ -97,3 +99,34 @@ def on_end_of_algorithm(self):
     assert "goodbye" in ended.stderr
     summary = json.loads(ended.stdout)["summary"]
     assert (summary["reason"], summary["slices"]) == (f"{number.name} received", 1)
+
+
+def test_a_report_is_a_page_and_json(tmp_path: Path) -> None:
+    args = ("--minutes", "3", "--sampling", "minute", "--report", "out/one", "--json")
+    found = result(run(tmp_path, "backtest", MODEL, *args))
+    folder = tmp_path / "out/one"
+    assert found["summary"]["report"] == "out/one/report.html"
+    assert sorted(each.name for each in folder.iterdir()) == ["report.html", "report.json"]
+    page = (folder / "report.html").read_text("utf-8")
+    assert "OrderFlowModel" in page
+    told = json.loads((folder / "report.json").read_text("utf-8"))
+    assert told["statistics"] == found["statistics"]
+    assert told["statistics"]["Returns"] == 3
+    assert told["statistics"]["End Equity"] == pytest.approx(float(found["summary"]["equity"]))
+    assert told["statistics"]["Total Orders"] == found["summary"]["orders"] > 0
+    assert told["statistics"]["Total Fees"] == pytest.approx(
+        float(found["summary"]["fees"]), abs=0.01
+    )
+    assert [job["slot"] for job in told["jobs"]][:2] == ["order_flow", "order_flow"]
+    assert told["orders_sha256"] == found["summary"]["orders_sha256"]
+
+
+def test_progress_off_a_terminal_is_lines_of_json(tmp_path: Path) -> None:
+    ended = run(
+        tmp_path, "backtest", EMA, "--minutes", "60", "--rate", "50", "--progress", "--json"
+    )
+    assert ended.code == 0
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert lines
+    assert {line["event"] for line in lines} == {"progress"}
+    assert all(0 < line["fraction"] <= 1 and line["rate"] > 0 for line in lines)

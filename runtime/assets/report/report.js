@@ -44,6 +44,16 @@
     ctx.restore();
   }
 
+  // From this step on (seconds): the label, then what is added where the year, day, hour ... changes.
+  const DAY = "\n{YYYY}-{MM}-{DD}", CLOCK = [
+    [31536000, "{YYYY}", null, null, null, null, null, null, 1],
+    [2419200, "{YYYY}-{MM}", null, null, null, null, null, null, 1],
+    [86400, "{MM}-{DD}", "\n{YYYY}", null, null, null, null, null, 1],
+    [60, "{HH}:{mm}", DAY, null, DAY, null, null, null, 1],
+    [1, "{HH}:{mm}:{ss}", DAY, null, DAY, null, null, null, 1],
+    [0.001, "{ss}.{fff}", DAY + " {HH}:{mm}", null, DAY + " {HH}:{mm}", null, "\n{HH}:{mm}", null, 1],
+  ];
+
   function draw(id, columns, { series, height, y = {}, axis = {}, hooks = [], legend = true }) {
     const place = document.getElementById(id);
     place.replaceChildren();
@@ -57,7 +67,7 @@
       legend: { show: legend && columns[0].length > 0 },
       scales: { x: { time: true, range: (_, min, max) => (min == null ? [whole.min, whole.max] : [min, max]) }, y },
       axes: [
-        { ...axes, space: 70 },
+        { ...axes, space: 76, values: CLOCK },
         { ...axes, size: narrow() ? 52 : 66, values: (_, values) => values.map((v) => short.format(v)), ...axis },
       ],
       series: [{ value: (_, v) => (v == null ? "–" : at(v).toLocaleString("sv")) }, ...series],
@@ -155,18 +165,18 @@
       const free = names.map(() => -Infinity);
       for (const [start, end, name, version, state] of data.jobs) {
         if (end < range.min || start > range.max) continue;
-        const lane = names.indexOf(name), half = 8 * pixel;
-        const y = chart.valToPos(lane, "y", true);
+        const lane = names.indexOf(name), half = 7 * pixel;
+        const y = chart.valToPos(names.length - 1 - lane, "y", true) + 5 * pixel;
         const x = chart.valToPos(start, "x", true);
         const width = Math.max(3 * pixel, chart.valToPos(end, "x", true) - x);
         ctx.fillStyle = colour(STATES[state] ?? "wait");
         ctx.fillRect(x - 1.5 * pixel, y - half, width, 2 * half);
         const text = version ? "v" + version : state === "finished" ? "" : "×";
-        const room = ctx.measureText(text).width + 4 * pixel;
-        if (text && x + width > free[lane] && x + width + room < bbox.left + bbox.width) {
+        const room = ctx.measureText(text).width;
+        if (text && x > free[lane] && x + room < bbox.left + bbox.width) {
           ctx.fillStyle = colour("ink");
-          ctx.fillText(text, x + width + 2 * pixel, y);
-          free[lane] = x + width + room + 8 * pixel;
+          ctx.fillText(text, x - 1.5 * pixel, y - half - 7 * pixel);
+          free[lane] = x + room + 7 * pixel;
         }
       }
       ctx.restore();
@@ -175,21 +185,21 @@
 
   function training() {
     const names = [...new Set(data.jobs.map((job) => job[2]))];
-    document.getElementById("jobs").hidden = !names.length;
+    document.getElementById("charts-of-training").hidden = !names.length;
     if (names.length) {
       const cut = (text) => (narrow() && text.length > 8 ? text.slice(0, 7) + "…" : text.slice(0, 24));
       const longest = Math.max(...names.map((name) => cut(name).length));
       draw("jobs", [[whole.min, whole.max], [null, null]], {
-        height: () => 56 + 26 * names.length, legend: false,
-        y: { range: () => [names.length - 0.5, -0.5] },
+        height: () => 60 + 34 * names.length, legend: false,
+        y: { range: () => [-0.5, names.length - 0.5] },
         axis: {
-          splits: () => names.map((_, n) => n), values: () => names.map(cut), grid: { show: false },
+          splits: () => names.map((_, n) => n), values: () => [...names].reverse().map(cut), grid: { show: false },
           size: Math.max(narrow() ? 52 : 66, 16 + 6.2 * longest), space: 10,
         },
         series: [{ label: "jobs" }],
         hooks: [lanes(names)],
       });
-    }
+    } else return;
     draw("quota", until(data.quota), {
       height: () => 120,
       y: { range: () => [0, Math.max(1, data.capacity * 1.05)] },
