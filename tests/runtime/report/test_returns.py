@@ -4,9 +4,9 @@ import math
 from statistics import NormalDist
 
 import numpy as np
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 import pytest
-import scipy.stats
+import scipy.stats  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,13 +29,13 @@ def test_two_days_by_hand() -> None:
     assert told.sharpe == pytest.approx(0, abs=1e-12)
     assert told.deviation == pytest.approx(math.sqrt(0.02) * math.sqrt(252))
     assert told.variance == pytest.approx(0.02 * 252)
-    assert (told.best, told.worst) == (pytest.approx(0.1), pytest.approx(-0.1))
+    assert (told.best, told.worst) == (pytest.approx(0.1), pytest.approx(-0.1))  # type: ignore[comparison-overlap]
 
 
 def test_ratios_by_hand() -> None:
     """Returns of 2, -1, 2 and 1 %: mean 1 %, deviation sqrt(2) %, downside 0.5 %."""
     equity = 100 * np.cumprod([1, 1.02, 0.99, 1.02, 1.01])
-    told = describe_returns(equity, 100)
+    told = describe_returns(equity, 100)  # type: ignore[arg-type]
     assert told.sharpe == pytest.approx(0.01 / math.sqrt(6e-4 / 3) * 10)
     assert told.sortino == pytest.approx(0.01 / 0.005 * 10)
 
@@ -100,7 +100,7 @@ def test_an_account_without_returns_has_no_ratios(equity: list[float]) -> None:
 
 def test_one_return_has_no_deviation() -> None:
     told = describe_returns(np.array([100.0, 101.0]), 252)
-    assert (told.periods, told.best) == (1, pytest.approx(0.01))
+    assert (told.periods, told.best) == (1, pytest.approx(0.01))  # type: ignore[comparison-overlap]
     assert {told.deviation, told.sharpe, told.sortino, told.probabilistic_sharpe} == {None}
 
 
@@ -112,7 +112,7 @@ def test_an_account_that_stands_has_no_sharpe_ratio() -> None:
 
 def test_an_even_gain_is_no_endless_ratio() -> None:
     """In float64 its deviation is some 1e-16, not 0."""
-    told = describe_returns(100 * 1.001 ** np.arange(50), 252)
+    told = describe_returns(100 * 1.001 ** np.arange(50), 252)  # type: ignore[arg-type]
     assert {told.sharpe, told.sortino, told.probabilistic_sharpe} == {None}
 
 

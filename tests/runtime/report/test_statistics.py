@@ -160,7 +160,7 @@ def test_folds_by_hand() -> None:
         pytest.approx(0.1),
     ]
     assert [fold.trades for fold in (one, two, three)] == [0, 1, 0]
-    assert (one.drawdown, two.drawdown) == (0, pytest.approx(0.5))
+    assert (one.drawdown, two.drawdown) == (0, pytest.approx(0.5))  # type: ignore[comparison-overlap]
     assert three.end == samples[-1].time
     # What the folds made is what the run has made.
     made = math.prod(1 + (fold.profit or 0) for fold in (one, two, three))

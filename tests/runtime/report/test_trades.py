@@ -74,20 +74,20 @@ def test_what_is_open_is_the_position_and_on_one_side(fills: list[FillRow]) -> N
 def test_a_long_trade_by_hand() -> None:
     (trade,), lots = match_trades([fill(0, "10", "100", "1"), fill(1, "-10", "110", "2")])
     assert lots == []
-    assert (trade.is_long, trade.quantity, trade.profit, trade.fees) == (True, 10, 97, 3)
+    assert (trade.is_long, trade.quantity, trade.profit, trade.fees) == (True, 10, 97, 3)  # type: ignore[comparison-overlap]
     assert (trade.entry_time, trade.exit_time) == (T0, T0 + DAY)
 
 
 def test_a_short_trade_by_hand() -> None:
     (trade,), _ = match_trades([fill(0, "-10", "100", "1"), fill(1, "10", "110", "1")])
-    assert (trade.is_long, trade.profit) == (False, -102)
+    assert (trade.is_long, trade.profit) == (False, -102)  # type: ignore[comparison-overlap]
 
 
 def test_what_was_bought_first_is_sold_first() -> None:
     fills = [fill(0, "5", "100"), fill(1, "5", "200"), fill(2, "-7", "300")]
     trades, (lot,) = match_trades(fills)
-    assert [(trade.quantity, trade.profit) for trade in trades] == [(5, 1000), (2, 200)]
-    assert (lot.quantity, lot.price) == (3, 200)
+    assert [(trade.quantity, trade.profit) for trade in trades] == [(5, 1000), (2, 200)]  # type: ignore[comparison-overlap]
+    assert (lot.quantity, lot.price) == (3, 200)  # type: ignore[comparison-overlap]
 
 
 def test_one_order_that_fills_in_parts_is_one_trade() -> None:
@@ -98,15 +98,15 @@ def test_one_order_that_fills_in_parts_is_one_trade() -> None:
         fill(1.1, "-6", "130", "0.6", order="out"),
     ]
     (trade,), _ = match_trades(fills)
-    assert (trade.quantity, trade.entry_price, trade.exit_price) == (10, 107, 126)
-    assert (trade.profit, trade.fees) == (189, 1)
+    assert (trade.quantity, trade.entry_price, trade.exit_price) == (10, 107, 126)  # type: ignore[comparison-overlap]
+    assert (trade.profit, trade.fees) == (189, 1)  # type: ignore[comparison-overlap]
     assert (trade.entry_time, trade.exit_time) == (fills[0].time, fills[-1].time)
 
 
 def test_a_turn_from_long_to_short_closes_and_opens() -> None:
     trades, (lot,) = match_trades([fill(0, "10", "100", "1"), fill(1, "-15", "110", "3")])
-    assert [(trade.quantity, trade.profit) for trade in trades] == [(10, 97)]
-    assert (lot.is_long, lot.quantity, lot.fee) == (False, 5, 1)
+    assert [(trade.quantity, trade.profit) for trade in trades] == [(10, 97)]  # type: ignore[comparison-overlap]
+    assert (lot.is_long, lot.quantity, lot.fee) == (False, 5, 1)  # type: ignore[comparison-overlap]
 
 
 def test_no_fills_are_no_trades() -> None:
