@@ -2,6 +2,7 @@
 
 import os
 import threading
+import warnings
 from typing import NoReturn
 
 from runtime.errors import Stopped
@@ -19,4 +20,6 @@ def stop_before_start(_: int, __: object) -> NoReturn:
     if _stopped.is_set():
         os._exit(0)  # an author's `except BaseException` held up the first one
     _stopped.set()
+    # A task that had been made and has not begun never will, which Python would tell on stderr.
+    warnings.simplefilter("ignore", RuntimeWarning)
     raise Stopped(0)  # an author's `except Exception` does not hold it up

@@ -102,12 +102,15 @@ class JournaledBroker:
     async def settle(self) -> None:
         """Return when all that was said is on the disk; then `take_updates` has it."""
         await self._broker.settle()
-        self._take_in()
-        while self._is_writing and not self._trouble:
-            await self._disk.run(lambda: None)
+        while True:
             while self._written:
                 self._written.popleft()()
             self._take_in()
+            with self._lock:
+                is_settled = not (self._is_writing or self._written)
+            if is_settled or self._trouble:
+                return
+            await self._disk.run(lambda: None)  # behind what it writes
 
     def close(self) -> None:
         """Let the thread end once it has written what it has."""
@@ -122,11 +125,14 @@ class JournaledBroker:
             self._cancels.discard(approved.order.id)
             self._broker.cancel(approved.order.id, now)
 
+    def _hear(self, reports: Sequence[OrderUpdate]) -> None:
+        self._updates += reports
+
     def _take_in(self) -> None:
         """Have the broker's reports written, and told then."""
         reports = self._broker.take_updates()
         if reports:
-            self._queue(list(reports), partial(self._updates.extend, reports))
+            self._queue(list(reports), partial(self._hear, reports))
 
     def _queue(self, entries: list[Entry], then: Callable[[], None]) -> None:
         with self._lock:

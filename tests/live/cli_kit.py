@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -182,6 +183,9 @@ def run(folder: Path, *args: str | Path, env: Mapping[str, str] | None = None) -
     """Run a command to its end; nothing that it started may be left."""
     with Running(folder, *args, env=env) as running:
         ended = running.end()
+        until = time.monotonic() + PATIENCE  # a venue that was only just starting ends by itself
+        while running.family() and time.monotonic() < until:
+            time.sleep(0.05)
         assert running.family() == [], "left behind"
         return ended
 

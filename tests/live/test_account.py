@@ -89,9 +89,9 @@ def test_a_stop_in_order_cancels_what_waits_and_says_so_in_the_journal(tmp_path:
     with start(tmp_path, "--duration", "1") as running:
         ended = running.end()
     assert ended.code == 0
+    assert ended.summary["fills"] == books(tmp_path)[3] > 0  # the strategy was told of each
     again = run(tmp_path, "run", "mine.py", "--duration", "0.5")
     assert again.of("account recovered")[0]["open_orders"] == 0
-    assert Decimal(ended.summary["equity"]) > 0
 
 
 def test_a_damaged_journal_lets_nothing_begin(tmp_path: Path) -> None:
