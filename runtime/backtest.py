@@ -5,7 +5,6 @@ A job runs inside the call of `train`, and its model serves when that returns; w
 delay it serves only once so much of the data's time has passed, as it would have live.
 """
 
-import functools
 import heapq
 import itertools
 import time
@@ -39,15 +38,20 @@ from runtime.engine import Engine
 from runtime.errors import QuotaExhausted, RunFailed, StrategyError, TidegateError
 from runtime.live import Outcome, skipped_predictions, told_of
 from runtime.report.curve import AccountCurve
+from runtime.report.folds import FoldBooks
 from runtime.report.prices import Prices
 from runtime.report.record import RunRecord
 from runtime.report.sampling import Sampling, trading_year
+from runtime.report.trades import match_trades
 from runtime.results import Journal, Sample
+from runtime.schedule.agenda import ScheduledEvent
+from runtime.schedule.local_time import in_zone
 from runtime.trading.broker import Broker
 from runtime.trading.orders import OrderUpdate
 from runtime.training.jobs import JobRequest
 from runtime.training.manager import TrainingManager
 from runtime.training.shelf import ModelShelf
+from runtime.walk_forward import WalkForward
 
 LOOK_MOMENTS = 20_000
 """Moments between two looks at what the outside wants to know: progress."""
@@ -76,6 +80,7 @@ class Rules(msgspec.Struct, frozen=True):
         publish_after: ns of the data's time between the start of a job and the moment its model
             serves; None is at once, and REAL_TIME what the job really took.
         sampling: the length of one return in the statistics.
+        walk_forward: train at its steps and at no other time, and report what came after the first.
     """
 
     start: int | None = None
@@ -83,9 +88,11 @@ class Rules(msgspec.Struct, frozen=True):
     job_cost: int | None = None
     publish_after: int | None = None
     sampling: Sampling = Sampling.DAY
+    walk_forward: WalkForward | None = None
 
 
 REAL_TIME = -1
+NEVER = 2**63 - 1
 
 
 class Progress(NamedTuple):
@@ -93,6 +100,20 @@ class Progress(NamedTuple):
 
     time: int
     events: int
+
+
+class _Priced(msgspec.Struct, frozen=True):
+    """A training method that takes `cost` ns of the jobs' clock; equal where the method is."""
+
+    method: Callable[[], object]
+    clock: VirtualClock
+    cost: int
+
+    def __call__(self) -> object:
+        try:
+            return self.method()
+        finally:
+            self.clock.advance(self.cost)
 
 
 class _Written:
@@ -155,6 +176,8 @@ class Backtest:
         self._failure: TidegateError | None = None
         self._delivered = self._foreign = 0
         self._cash_at_start = engine.desk.portfolio.equity
+        self._folds = FoldBooks()
+        self._trained_at = 0  # events told before the last step that trained
         training.hold_back = self._hold_back
         engine.desk.train_at_once = self._train
 
@@ -178,6 +201,8 @@ class Backtest:
                 self._clock.advance_to(begin)
                 self._carry_out(self._engine.start(begin), begin)
                 self._cash_at_start = self._engine.desk.portfolio.equity
+                if self._rules.walk_forward is not None:
+                    self._walk(self._rules.walk_forward, begin)
                 self.curve = AccountCurve(self._engine.desk.zone, self._rules.sampling)
                 for slot in self._engine.desk.slots.values():
                     self._models.adopt(slot)
@@ -192,6 +217,10 @@ class Backtest:
                 if not (self._delivered or self._reason):
                     asked = ", ".join(each.symbol for each in self._engine.subscriptions)
                     raise RunFailed(f"the data held nothing for {asked}: it holds {data.held()}")
+                if self._rules.walk_forward is not None and not (
+                    self._reason or self._folds.starts
+                ):
+                    raise self._too_short(self._rules.walk_forward, begin)
                 self.stop("the data has ended")
             except Exception as error:  # noqa: BLE001  # whatever it is, the run ends in order
                 told = told_of(error)
@@ -201,10 +230,26 @@ class Backtest:
         self.seconds = time.perf_counter() - began
         return self._outcome(name, audit)
 
+    @property
+    def unread_parameters(self) -> frozenset[str]:
+        """The parameters that the strategy has not asked for."""
+        return frozenset(self._engine.desk.parameters.unread)
+
     def record(self, outcome: Outcome) -> RunRecord:
         """Return all that a report is made of, once it has run."""
-        desk, curve = self._engine.desk, self.curve
-        orders = Counter(str(tracked.state) for tracked in desk.orders.values())
+        desk, curve, journal = self._engine.desk, self.curve, self.journal
+        since = self._folds.starts[0].time if self._folds.starts else 0
+        orders = Counter(
+            str(each.state) for each in desk.orders.values() if each.order.created >= since
+        )
+        year = trading_year(each.asset_class for each in desk.securities.values())
+        walk = self._rules.walk_forward
+        folds = []
+        if walk is not None:
+            trades, _ = match_trades(journal.fills)
+            folds = self._folds.folds(
+                walk.train, curve.closes, trades, journal.training, curve.sampling, year
+            )
         return RunRecord(
             strategy=type(self._engine.strategy).__name__,
             parameters=dict(desk.parameters),
@@ -212,7 +257,7 @@ class Backtest:
             failure="" if outcome.failure is None else str(outcome.failure),
             zone=desk.zone.key,
             sampling=curve.sampling,
-            year=trading_year(each.asset_class for each in desk.securities.values()),
+            year=year,
             samples=curve.samples,
             closes=curve.closes,
             days=curve.days,
@@ -220,13 +265,15 @@ class Backtest:
             invested=curve.invested,
             gross=curve.gross,
             prices=self.prices.series,
-            fills=self.journal.fills,
-            training=self.journal.training,
+            fills=journal.fills,
+            training=journal.training,
             orders=dict(sorted(orders.items())),
             capacity=outcome.training.quota.capacity,
             events=outcome.engine.events,
             seconds=self.seconds,
-            orders_sha256=self.journal.orders_sha256,
+            orders_sha256=journal.orders_sha256,
+            walk_forward="" if walk is None else str(walk),
+            folds=folds,
         )
 
     # ---- the data ----------------------------------------------------------------------------
@@ -309,7 +356,9 @@ class Backtest:
                 self._train(command)
             case Register(request):
                 self._adopt(request)
-                self._training.register(request)
+                self._training.register(self._billed(request))
+            case HoldTraining() if self._rules.walk_forward is not None:
+                pass  # its steps train, whatever the market does
             case HoldTraining(held):
                 self._training.hold(held)
                 self._training.run_waiting_inline()
@@ -328,27 +377,18 @@ class Backtest:
 
     def _train(self, command: Train) -> None:
         """Run a job here and now, at a fixed price where there is one."""
-        request = command.request
-        self._adopt(request)
-        if self._job_clock is not None:
-            method = self._priced(request.method, self._job_clock)
-            request = msgspec.structs.replace(request, method=method)
+        self._adopt(command.request)
         try:
-            self._training.run_inline(request, command.handle)
+            self._training.run_inline(self._billed(command.request), command.handle)
         except QuotaExhausted as error:  # the run's end, and not the callback's that asked for it
             self.stop(str(error), error)
 
-    def _priced(self, method: Callable[[], object], clock: VirtualClock) -> Callable[[], object]:
+    def _billed(self, request: JobRequest) -> JobRequest:
+        if self._job_clock is None:
+            return request
         cost = max(0, (self._rules.job_cost or 0) - 1)  # it ends before its last minute does
-
-        @functools.wraps(method)
-        def priced() -> object:
-            try:
-                return method()
-            finally:
-                clock.advance(cost)
-
-        return priced
+        method = _Priced(request.method, self._job_clock, cost)
+        return msgspec.structs.replace(request, method=method)
 
     def _hold_back(self, elapsed: float, publish: Callable[[], None]) -> bool:
         """Have a job's result published when it would have been; False where that is at once.
@@ -363,6 +403,47 @@ class Backtest:
         span = round(elapsed * SECOND) if after == REAL_TIME else after
         heapq.heappush(self._held, (self._clock.now() + span, next(self._order), publish))
         return True
+
+    # ---- walk-forward ------------------------------------------------------------------------
+
+    def _walk(self, walk: WalkForward, begin: int) -> None:
+        """Trade nothing before the first step, train nothing but at each."""
+        desk = self._engine.desk
+        desk.hold_orders_until(NEVER)
+        desk.job_reach = walk.train
+        self._training.hold_until_steps()
+        # It leads: what else is due at a step finds the new model.
+        steps = walk.steps(begin, desk.zone)
+        desk.schedule.agenda.lead(ScheduledEvent("walk-forward", steps, self._step))
+
+    def _step(self) -> None:
+        """Begin a fold; a step before which nothing came goes on with the one before."""
+        now = self._engine.desk.now_ns
+        if self._delivered == self._trained_at:
+            return
+        self._trained_at = self._delivered
+        sample = self._sample(now)
+        if not self._folds.starts:  # nothing before it is reported
+            self.curve = AccountCurve(self._engine.desk.zone, self._rules.sampling)
+            self.curve.add(sample, now)
+            self.prices = Prices()
+            self._engine.desk.trade_from = now
+        self._folds.turn(sample)
+        try:
+            self._training.train_step("walk-forward")
+        except QuotaExhausted as error:
+            self.stop(str(error), error)
+
+    def _too_short(self, walk: WalkForward, begin: int) -> RunFailed:
+        zone = self._engine.desk.zone
+        last, first = self._clock.now(), walk.first(begin, zone)
+        began, ended, needed = (
+            f"{in_zone(moment, zone):%Y-%m-%d %H:%M}" for moment in (begin, last, first)
+        )
+        return RunFailed(
+            f"the data goes from {began} to {ended} ({zone.key}): with --walk-forward {walk} the "
+            f"first training is at {needed}"
+        )
 
     # ---- the end -----------------------------------------------------------------------------
 
@@ -384,13 +465,17 @@ class Backtest:
             told = told_of(error)
             self._failure = self._failure or told
             self._log.error("the end was not clean", error=str(told))
-        self.curve.close(self._sample(now))
+        sample = self._sample(now)
+        self.curve.close(sample)
+        self._folds.add(sample)
         self.prices.add(now, self._engine.desk.securities.values())
 
     def _look(self, now: int) -> None:
         """Take the account as the moments before `now` have left it."""
         before = self._clock.now()
-        self.curve.add(self._sample(before), now)
+        sample = self._sample(before)
+        self.curve.add(sample, now)
+        self._folds.add(sample)
         if before >= self.prices.due:
             self.prices.add(before, self._engine.desk.securities.values())
 

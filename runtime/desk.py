@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
-from typing import Literal
+from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -34,6 +34,7 @@ from runtime.lines import SymbolLine
 from runtime.rhythm import Rhythm
 from runtime.schedule.agenda import ScheduledEvent
 from runtime.schedule.dates import DateRule
+from runtime.schedule.local_time import in_zone
 from runtime.schedule.schedule import Schedule, check_rules
 from runtime.schedule.times import TimeRule
 from runtime.schedule.training_hours import TrainingHours
@@ -63,6 +64,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # FreePortfolioValuePercentage and MinimumOrderMarginPortfolioPercentage.
 FREE_SHARE = Decimal("0.0025")
 SMALLEST_SHARE = Decimal("0.001")
+_Window = TypeVar("_Window", BarWindow, TickWindow)
 
 
 class Parameters(dict[str, str]):
@@ -108,6 +110,10 @@ class Desk:
         self.slots: dict[str, ModelSlot] = {}
         self.warm_up: timedelta | int | None = None
         self.is_warming_up = False
+        self.trade_from = 0
+        """The moment, ns UTC, before which the warm-up does not end."""
+        self.job_reach: int | None = None
+        """How far back, ns, the history goes that a training job is given; None is all there is."""
         self.is_initializing = True
         self.is_stopping = False
         self.halted = ""
@@ -130,6 +136,7 @@ class Desk:
         self._numbers = itertools.count(1)
         self._jobs = itertools.count(1)
         self._open: dict[ClientOrderId, TrackedOrder] = {}
+        self._short: set[Symbol] = set()
 
     # ---- what a strategy reads ---------------------------------------------------------------
 
@@ -202,6 +209,12 @@ class Desk:
         self.warm_up = span
         self.is_warming_up = True
 
+    def hold_orders_until(self, moment: int) -> None:
+        """Warm up until this moment, ns UTC, or longer where the strategy has asked for it."""
+        self.trade_from = moment
+        self.warm_up = self.warm_up or timedelta(0)
+        self.is_warming_up = True
+
     def consolidate(self, symbol: Symbol, span: timedelta, handler: Callable[[Bar], None]) -> None:
         """Call `handler` with each finished bar."""
         if not callable(handler):
@@ -224,13 +237,13 @@ class Desk:
         """Return the newest bars."""
         window = self._line(symbol).bar_window(count)
         self.training.note_data(self.now_ns)  # after the reading: a job's thread reads as time runs
-        return window
+        return self._in_reach(symbol, window, count)
 
     def tick_history(self, symbol: Symbol, count: int) -> TickWindow:
         """Return the newest ticks."""
         window = self._line(symbol).tick_window(count)
         self.training.note_data(self.now_ns)
-        return window
+        return self._in_reach(symbol, window, count)
 
     # ---- orders ------------------------------------------------------------------------------
 
@@ -470,6 +483,23 @@ class Desk:
             known = ", ".join(self.lines) or "none"
             raise StrategyError(f"{symbol} was not added in initialize (added: {known})", "")
         return self.lines[symbol]
+
+    def _in_reach(self, symbol: Symbol, window: _Window, count: int) -> _Window:
+        """Leave out what a training job may not see, and say where it would have seen more."""
+        if self.job_reach is None or CURRENT_JOB.get() is None or not len(window):
+            return window
+        oldest = self.now_ns - self.job_reach
+        is_cut = count > self._history <= len(window) and window.time[0] > oldest
+        if is_cut and symbol not in self._short:
+            self._short.add(symbol)
+            about = {
+                "symbol": symbol,
+                "rows": len(window),
+                "from": in_zone(int(window.time[0]), UTC),
+            }
+            text = "the history is shorter than what is to be trained on: raise engine.history"
+            self.log("warning", text, about)
+        return window.since(oldest)
 
     def _only_in_initialize(self, what: str) -> None:
         if not self.is_initializing:

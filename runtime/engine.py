@@ -327,7 +327,7 @@ class Engine:
             done = passed >= desk.warm_up
         else:
             done = self._slices >= desk.warm_up
-        if done:
+        if done and desk.now_ns >= desk.trade_from:
             desk.is_warming_up = False
             desk.log("info", "warm-up finished", {"slices": self._slices})
             self._callbacks.call("on_warmup_finished", self.strategy.on_warmup_finished)

@@ -46,6 +46,11 @@ class BarWindow(msgspec.Struct, frozen=True):
         """Log returns from close to close, float64[n - 1]."""
         return np.diff(np.log(self.close))
 
+    def since(self, time: int) -> "BarWindow":
+        """Only the bars that ended at `time` (ns UTC) or later."""
+        rows = self.time >= time
+        return BarWindow(*(getattr(self, name)[rows] for name in self.__struct_fields__))
+
 
 class TickWindow(msgspec.Struct, frozen=True):
     """Ticks, oldest first: each row is a trade or a quote and what was known at that moment.
@@ -83,6 +88,10 @@ class TickWindow(msgspec.Struct, frozen=True):
     def returns(self) -> Floats:
         """Log returns of `price` from row to row, float64[n - 1]."""
         return np.diff(np.log(self.price))
+
+    def since(self, time: int) -> "TickWindow":
+        """Only the rows of `time` (ns UTC) or later."""
+        return self._only(self.time >= time)
 
     def _only(self, rows: Flags) -> "TickWindow":
         return TickWindow(*(getattr(self, name)[rows] for name in self.__struct_fields__))

@@ -96,6 +96,7 @@ class Journal:
     def __init__(self) -> None:
         self.fills: list[FillRow] = []
         self.training: list[TrainingRow] = []
+        self._coalesced = ""
         self._digest = hashlib.sha256()
 
     @property
@@ -124,7 +125,15 @@ class Journal:
                 )
 
     def trained(self, update: TrainingUpdate) -> None:
-        """Take one update of training; progress and lines are left to the log."""
+        """Take one update of training; progress and lines are left to the log.
+
+        Of the requests that a run serves in a row the first is kept: a strategy may ask at each
+        tick.
+        """
+        is_coalesced = update.kind is TrainingUpdateKind.COALESCED
+        if is_coalesced and update.job == self._coalesced:
+            return
+        self._coalesced = update.job if is_coalesced else ""
         row = training_row(update)
         if row is not None:
             self.training.append(row)

@@ -5,10 +5,11 @@ import signal
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import typer
+from typer.core import TyperCommand
 
 from runtime.cli.app import app, fail
 from runtime.cli.options import (
@@ -34,7 +35,21 @@ if TYPE_CHECKING:
 MINUTE_NS, SECOND_NS = 60_000_000_000, 1_000_000_000
 
 
-@app.command()
+class _Spaced(TyperCommand):
+    """Takes `--walk-forward train=30d step=7d` for `--walk-forward train=30d,step=7d`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Join the two words."""
+        joined: list[str] = []
+        for word in args:
+            if word.startswith(("train=", "step=")) and joined[-2:-1] == ["--walk-forward"]:
+                joined[-1] += f",{word}"
+            else:
+                joined.append(word)
+        return super().parse_args(ctx, joined)
+
+
+@app.command(cls=_Spaced)
 def backtest(
     strategy: Annotated[str, typer.Argument(help="FILE.py or FILE.py:Class")],
     data: Data = None,
@@ -73,6 +88,13 @@ def backtest(
         typer.Option(
             help="a model serves only so many seconds of the data's time after its job began; "
             "real: as long as the job took"
+        ),
+    ] = None,
+    walk_forward: Annotated[
+        str | None,
+        typer.Option(
+            help="train=30d,step=7d: train on so much data at each step and at no other time; the "
+            "result is of the data after the first training (d, h, m)"
         ),
     ] = None,
     progress: Annotated[
@@ -124,15 +146,28 @@ def backtest(
             raise ConfigError(f"{option} means nothing with --data: it is for the made-up market")
     if report is not None:
         _check_folder(report)
-    wanted = (start, end, job_cost, publication_delay, sampling)
+    if walk_forward is not None and training is False:
+        raise ConfigError("--walk-forward trains at each step: --no-training contradicts it")
+    wanted = Wanted(start, end, job_cost, publication_delay, sampling, walk_forward)
     _run(strategy, overrides, config, wanted, progress, report, as_json=as_json)
+
+
+class Wanted(NamedTuple):
+    """What is otherwise than live, as it was given."""
+
+    start: str | None = None
+    end: str | None = None
+    job_cost: float | None = None
+    publication_delay: str | None = None
+    sampling: str | None = None
+    walk_forward: str | None = None
 
 
 def _run(
     strategy: str,
     overrides: dict[str, Any],
     config: Path | None,
-    wanted: "Wanted",
+    wanted: Wanted,
     progress: bool | None,
     report: Path | None,
     *,
@@ -175,11 +210,7 @@ def _run(
     raise typer.Exit(code)
 
 
-Wanted = tuple[str | None, str | None, float | None, str | None, str | None]
-"""--from, --to, --job-cost, --publication-delay, --sampling, as they were given."""
-
-
-def rules_of(zone: ZoneInfo, wanted: Wanted) -> "Rules":
+def rules_of(zone: ZoneInfo, given: Wanted) -> "Rules":
     """Read the options that say what is otherwise than live.
 
     Raises:
@@ -187,8 +218,9 @@ def rules_of(zone: ZoneInfo, wanted: Wanted) -> "Rules":
     """
     from runtime.backtest import REAL_TIME, Rules  # noqa: PLC0415
     from runtime.report.sampling import Sampling  # noqa: PLC0415
+    from runtime.walk_forward import walk_forward_of  # noqa: PLC0415
 
-    start, end, job_cost, publication_delay, sampling = wanted
+    job_cost, publication_delay, sampling = given.job_cost, given.publication_delay, given.sampling
     if sampling is not None and sampling not in set(Sampling):
         raise ConfigError(f"--sampling is {sampling!r}: allowed are {', '.join(Sampling)}")
     if job_cost is not None and not 0 <= job_cost < float("inf"):
@@ -206,11 +238,12 @@ def rules_of(zone: ZoneInfo, wanted: Wanted) -> "Rules":
                 f"--publication-delay is {publication_delay!r}: real, or 0 seconds or more"
             )
     return Rules(
-        start=_moment("--from", start, zone),
-        end=_moment("--to", end, zone),
+        start=_moment("--from", given.start, zone),
+        end=_moment("--to", given.end, zone),
         job_cost=None if job_cost is None else round(job_cost * MINUTE_NS),
         publish_after=after,
         sampling=Sampling(sampling or Sampling.DAY),
+        walk_forward=None if given.walk_forward is None else walk_forward_of(given.walk_forward),
     )
 
 
@@ -287,6 +320,7 @@ def _show(test: "Backtest", outcome: "Outcome", folder: Path | None, *, as_json:
                     "curve": test.curve.samples,
                     "fills": test.journal.fills,
                     "training": test.journal.training,
+                    "folds": report.record.folds,
                 }
             )
         )

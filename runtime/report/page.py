@@ -116,13 +116,15 @@ def _folds(report: Report, zone: ZoneInfo) -> str:
             shown("Sharpe Ratio", fold.sharpe),
             shown("Drawdown", fold.drawdown),
             str(fold.trades),
+            ", ".join(fold.models) or "-",
         )
         for number, fold in enumerate(report.record.folds, 1)
     ]
-    head = ("fold", "trained on", "traded", "profit", "Sharpe", "drawdown", "trades")
+    head = ("fold", "trained on", "traded", "profit", "Sharpe", "drawdown", "trades", "models")
     return (
         "<section><h2>Walk-forward</h2><p class=quiet>Every number of this report is out of "
-        f"sample: from the first training on.</p>{_table(head, rows)}</section>"
+        f"sample: from the first training on ({escape(report.record.walk_forward)}).</p>"
+        f"{_table(head, rows)}</section>"
     )
 
 

@@ -26,6 +26,7 @@ class RunRecord(msgspec.Struct, frozen=True):
 
     `samples` are for charts, `closes` for statistics; `invested` and `gross` as in Books; `prices`
     by symbol, `orders` counts by state; `capacity` of the training quota; `zone` the strategy's.
+    With `walk_forward` everything but `training` and `events` is of the time since its first step.
     """
 
     strategy: str
@@ -49,6 +50,7 @@ class RunRecord(msgspec.Struct, frozen=True):
     events: int
     seconds: float
     orders_sha256: str
+    walk_forward: str = ""
     folds: Sequence[Fold] = ()
 
 
@@ -161,6 +163,7 @@ def document(report: Report) -> dict[str, Any]:
         "trades": report.trades,
         "fills": record.fills,
         "jobs": report.jobs,
+        "walk_forward": record.walk_forward,
         "folds": record.folds,
     }
 

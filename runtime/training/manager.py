@@ -171,6 +171,16 @@ class TrainingManager:
             if not self.hold_back(run.elapsed, partial(self._finish_late, run, ending)):
                 self._finish_inline(run, ending)
 
+    def hold_until_steps(self) -> None:
+        """Let nothing start by itself: what is asked for waits until `train_step`."""
+        self._queue.admit()
+
+    def train_step(self, by: str) -> None:
+        """Run here and now every known method and what waits; raises as `run_inline`."""
+        self.train_now(by)
+        self._queue.admit()
+        self.run_waiting_inline()
+
     def _finish_inline(self, run: JobRun, ending: Ending) -> None:
         self._finish(run, ending, self._bundle(run.job, ending))
         if self._fatal is not None:

@@ -47,6 +47,7 @@ class TrainingQueue:
         self.is_on = is_on
         self.is_held = False
         """Whether training waits for a market to close."""
+        self._admitted: set[JobId] | None = None
         self._pending: list[JobRequest] = []
         self._running: dict[JobId, JobRequest] = {}
 
@@ -70,6 +71,10 @@ class TrainingQueue:
         """Whether it is on, and no market is open that it waits for."""
         return self.is_on and not self.is_held
 
+    def admit(self) -> None:
+        """From now on let only that start which waits now; again, and also what has come since."""
+        self._admitted = {request.id for request in self._pending}
+
     def offer(self, request: JobRequest) -> Offer:
         """Queue a request, or coalesce it into the pending run of the same method and slot."""
         for pending in self._pending:
@@ -84,7 +89,8 @@ class TrainingQueue:
             return None
         busy = [running.method for running in self._running.values()]
         for place, request in enumerate(self._pending):
-            if request.method not in busy:
+            is_admitted = self._admitted is None or request.id in self._admitted
+            if is_admitted and request.method not in busy:
                 del self._pending[place]
                 self._running[request.id] = request
                 return request

@@ -64,6 +64,8 @@ def test_recorded_data_between_two_moments(tmp_path: Path, shared_data: Path) ->
         ([EMA, "--publication-delay", "nan"], "--publication-delay is 'nan': real, or 0"),
         ([EMA, "--sampling", "week"], "--sampling is 'week': allowed are day, hour, minute"),
         ([EMA, "--report", "/dev/null/x"], "--report is /dev/null/x: Not a directory"),
+        ([EMA, "--walk-forward", "30d"], "--walk-forward is '30d': train=30d,step=7d is needed"),
+        ([EMA, "--walk-forward", "train=1m,step=1m", "--no-training"], "--no-training contradicts"),
         ([EMA, "--quota", "free-lunch"], "training.preset is 'free-lunch'"),
         ([EMA, "--model", "x=nope.skops"], "--model x"),
     ],
@@ -130,3 +132,31 @@ def test_progress_off_a_terminal_is_lines_of_json(tmp_path: Path) -> None:
     lines = [line for line in told if line["event"] == "progress"]
     assert lines
     assert all(0 < line["fraction"] <= 1 and line["rate"] > 0 for line in lines)
+
+
+def test_walk_forward_in_either_spelling_is_out_of_sample_only(tmp_path: Path) -> None:
+    args = (
+        "backtest",
+        MODEL,
+        "--minutes",
+        "6",
+        "--sampling",
+        "minute",
+        "--json",
+        "--job-cost",
+        "1",
+    )
+    one = result(run(tmp_path, *args, "--walk-forward", "train=2m,step=1m"))
+    two = result(run(tmp_path, *args, "--report", "out", "--walk-forward", "train=2m", "step=1m"))
+    assert one["folds"] == two["folds"]
+    assert one["summary"]["orders_sha256"] == two["summary"]["orders_sha256"]
+    begin = one["curve"][0]["time"]
+    assert [(fold["start"] - begin) / 60e9 for fold in one["folds"]] == [0, 1, 2, 3]
+    assert [fold["models"] for fold in one["folds"]] == [[f"order_flow v{n}"] for n in (1, 2, 3, 4)]
+    assert min(fill["time"] for fill in one["fills"]) >= begin
+    page = (tmp_path / "out/report.html").read_text("utf-8")
+    assert "train=2m,step=1m" in page
+    assert "order_flow v4" in page
+    table = run(tmp_path, *args[:4], "--walk-forward", "train=2m,step=1m").stdout
+    assert table.count("order_flow") >= 4
+    assert "drawdown" in table.splitlines()[0]

@@ -258,7 +258,7 @@ def test_while_one_is_held_back_the_same_training_waits_for_it() -> None:
     assert learner.versions == [0] * 5 + [1] * 4 + [2] * 3
     kinds = [row.kind for row in test.journal.training if row.kind in {"started", "coalesced"}]
     assert kinds.count("started") == 3
-    assert kinds.count("coalesced") > 3
+    assert kinds.count("coalesced") == 3  # one row for each run that serves several requests
 
 
 def test_jobs_of_a_fixed_price_are_paid_from_a_bucket_of_the_datas_time() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.report.folds import folds_of
+from runtime.report.folds import FoldBooks
 from runtime.report.record import make_report, to_json
 from runtime.report.sampling import Sampling, TradingYear
 from runtime.report.statistics import STATISTICS, describe_trades, shown, span_text, turnover
@@ -148,18 +148,20 @@ def test_folds_by_hand() -> None:
     """Trained at day 0, 2 and 4 on 5 days each."""
     samples = [sample(day, equity) for day, equity in enumerate([100, 110, 121, 60.5, 60.5, 66.55])]
     fills: list[FillRow] = [fill(0.5, "1", "10"), fill(2.5, "-1", "9")]
-    starts = [T0, T0 + 2 * DAY, T0 + 4 * DAY]
+    books = FoldBooks()
+    for day, each in enumerate(samples):
+        (books.turn if day in {0, 2, 4} else books.add)(each)
     trades, _ = match_trades(fills)
-    one, two, three = folds_of(
-        starts, 5 * DAY, samples, samples, trades, Sampling.DAY, TradingYear()
-    )
+    rows = [trained(2, "model published", text="m", version=2)]
+    one, two, three = books.folds(5 * DAY, samples, trades, rows, Sampling.DAY, TradingYear())
     assert (one.train_start, one.start, one.end) == (T0 - 5 * DAY, T0, T0 + 2 * DAY)
     assert [fold.profit for fold in (one, two, three)] == [
-        pytest.approx(0.1),
-        pytest.approx(-0.45),
+        pytest.approx(0.21),
+        pytest.approx(-0.5),
         pytest.approx(0.1),
     ]
     assert [fold.trades for fold in (one, two, three)] == [0, 1, 0]
+    assert [fold.models for fold in (one, two, three)] == [[], ["m v2"], []]
     assert (one.drawdown, two.drawdown) == (0, pytest.approx(0.5))  # type: ignore[comparison-overlap]
     assert three.end == samples[-1].time
     # What the folds made is what the run has made.
@@ -168,7 +170,9 @@ def test_folds_by_hand() -> None:
 
 
 def test_no_fold_without_a_training() -> None:
-    assert folds_of([], DAY, [], [], [], Sampling.DAY, TradingYear()) == []
+    books = FoldBooks()
+    books.add(sample(0, 100))
+    assert books.folds(DAY, [sample(0, 100)], [], [], Sampling.DAY, TradingYear()) == []
 
 
 # ---- words -----------------------------------------------------------------------------------
