@@ -47,6 +47,7 @@ bench: $(STAMP)  ## measure against the budgets
 	$(BIN)/python -m benchmarks.throughput
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.feeds
+	$(BIN)/python -m benchmarks.backtest
 	$(BIN)/python -m benchmarks.signal_storm
 	$(BIN)/python -m benchmarks.training_latency
 
