@@ -315,10 +315,12 @@ class Connection:
 
     # --- what comes ----------------------------------------------------------------------------
 
-    async def _take(self, session: Session, events: Sequence[Event], now: int) -> None:
+    async def _take(
+        self, session: Session, events: Sequence[Event], now: int, *, is_history: bool = False
+    ) -> None:
         """Deliver what a session says, once the seam lets it go."""
-        seam = self._seam
-        events = seam.take(events, now, leads=self._leader in (session, None))
+        seam, leads = self._seam, self._leader in (session, None)
+        events = seam.take(events, now, leads=leads, is_history=is_history)
         wake = seam.next_wake()
         if wake != self._seam_wake:
             self._ask_history(session, now)
@@ -336,6 +338,25 @@ class Connection:
                 self._seam.extend(gap.symbol, now + _ns(self._settings.history))
                 session.ask(request, is_history=True)
         self._seam_wake = self._seam.next_wake()
+
+    def _recover(self, session: Session, now: int) -> list[Event]:
+        """Ask what was missed where ids tell no holes: of as many symbols as may be answered."""
+        outages, history = self._seam.outages, _ns(self._settings.history)
+        rate, released = self._limits.requests, list[Event]()
+        turns = max(1, rate.count * history // rate.span)
+        for symbol, last in outages.marks():
+            request = session.core.recover(symbol, last, now)
+            if request is None or symbol not in self.subscriptions:
+                released += outages.release(symbol)
+                continue
+            outages.wait(symbol, now, now + history)
+            if turns:
+                turns -= 1
+                session.ask(request, is_history=True)
+            else:
+                released += outages.give_up(symbol)
+        self._seam_changed.set()
+        return released
 
     async def _on_history(self, symbol: Symbol) -> None:
         """The last answer of a symbol's history has come: what is missing now stays missing."""
@@ -383,6 +404,9 @@ class Connection:
         if self._outage is None:
             now = time.time_ns()
             self._outage = *(self._latest or (now, now)), reason
+            for symbol in self.subscriptions:
+                if (last := self._core.continuity.latest(symbol)) is not None:
+                    self._seam.outages.begin(symbol, last, reason, now)
             await self._deliver([self._status(FeedState.DISCONNECTED, reason)])
 
     def _greet(self, session: Session, received: int) -> list[Event]:
@@ -409,7 +433,7 @@ class Connection:
             events.append(Gap(None, start, end, received, reason))
         events.append(self._status(FeedState.LIVE))
         self._events -= len(events)  # these are ours, not the venue's
-        return events
+        return events + self._recover(session, received)
 
 
 def _ending(session: Session) -> Exception:

@@ -5,6 +5,7 @@ missing one that comes late is still admitted; any other number not above the la
 unless the venue's clock says it is newer: then the venue has started counting again.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -25,6 +26,13 @@ class Verdict(msgspec.Struct, frozen=True):
 
     is_new: bool
     gap: Gap | None = None
+
+
+class Mark(NamedTuple):
+    """The latest trade of a symbol whose ids have no order; `time` is the venue's, ns."""
+
+    trade_id: str
+    time: int
 
 
 class _Point(NamedTuple):
@@ -67,6 +75,7 @@ class Continuity:
     def __init__(self) -> None:
         self._streams: dict[tuple[Symbol, str], _Stream] = {}
         self._seen: dict[Symbol, dict[str, None]] = {}
+        self._latest: dict[Symbol, Mark] = {}
         self.duplicates = 0
         self.late = 0
         self.gaps = 0
@@ -108,8 +117,11 @@ class Continuity:
         self.duplicates += 1
         return _DUPLICATE
 
-    def admit_once(self, symbol: Symbol, trade_id: str) -> bool:
-        """Say whether this trade is new, where ids have no order; the last IDS_REMEMBERED count."""
+    def admit_once(self, symbol: Symbol, trade_id: str, time: int) -> bool:
+        """Say whether this trade is new, where ids have no order; the last IDS_REMEMBERED count.
+
+        `time` is the venue's, ns: the newest of them is what `latest` returns.
+        """
         seen = self._seen.setdefault(symbol, {})
         if trade_id in seen:
             self.duplicates += 1
@@ -117,7 +129,22 @@ class Continuity:
         seen[trade_id] = None
         if len(seen) > IDS_REMEMBERED:
             del seen[next(iter(seen))]
+        latest = self._latest.get(symbol)
+        if latest is None or time >= latest.time:
+            self._latest[symbol] = Mark(trade_id, time)
         return True
+
+    def cover(self, symbol: Symbol, trade_ids: Iterable[str]) -> None:
+        """Take note of trades that came within another one, which was admitted."""
+        seen = self._seen.setdefault(symbol, {})
+        for trade_id in trade_ids:
+            seen[trade_id] = None
+        while len(seen) > IDS_REMEMBERED:
+            del seen[next(iter(seen))]
+
+    def latest(self, symbol: Symbol) -> Mark | None:
+        """Return the latest trade that `admit_once` knows of a symbol, or None."""
+        return self._latest.get(symbol)
 
     def prime(
         self, symbol: Symbol, number: int, time: int, received: int, channel: str = "trade"

@@ -173,6 +173,13 @@ class Gap(msgspec.Struct, frozen=True, gc=False):
     missing: int | None = None
     first: int | None = None
 
+    @property
+    def numbers(self) -> range:
+        """The numbers of the trades that are missing; empty where the venue has none."""
+        if self.first is None or self.missing is None:
+            return range(0)
+        return range(self.first, self.first + self.missing)
+
 
 class Status(msgspec.Struct, frozen=True, gc=False):
     """A change in the state of a feed."""

@@ -8,6 +8,7 @@ us up, silence is not the venue's.
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from typing import Protocol
 
 import anyio
 from msgspec import Struct
@@ -52,8 +53,16 @@ class ConnectionSettings(Struct, frozen=True):
     proxy: str | None = None
 
 
-Sink = Callable[["Session", Sequence[Event], int], Awaitable[None]]
-"""Takes what a session says, and our time (ns) of it."""
+class Sink(Protocol):
+    """Takes what a session says, and our time (ns) of it; history is trades that HTTP brought."""
+
+    async def __call__(
+        self, session: "Session", events: Sequence[Event], now: int, *, is_history: bool = False
+    ) -> None:
+        """Deliver it, however long that takes."""
+        ...
+
+
 Greet = Callable[["Session", int], list[Event]]
 """Called once, when everything is answered; what it returns is delivered first. It may raise."""
 
@@ -283,12 +292,12 @@ class Session:
                 continue
             await self._hand_on(core.tick(now), now)
 
-    async def _hand_on(self, events: list[Event], now: int) -> None:
+    async def _hand_on(self, events: list[Event], now: int, *, is_history: bool = False) -> None:
         """Do as the reader does for what no frame brought; it may be what makes us live."""
         self.flush()
         events = self._try_live(events, now)
         if events:
-            await self._sink(self, events, now)
+            await self._sink(self, events, now, is_history=is_history)
         if self.core.refusal is not None:
             raise self.core.refusal
         if self.core.fault is not None:
@@ -315,7 +324,7 @@ class Session:
         for more in further:
             self.ask(more, is_history=is_history and more.symbol == request.symbol)
         self._rearm.set()  # an answer may have moved a deadline
-        await self._hand_on(events, received)
+        await self._hand_on(events, received, is_history=is_history)
         symbol = request.symbol
         if is_history and symbol is not None:
             self._histories[symbol] -= 1

@@ -18,7 +18,7 @@ import anyio
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from feeds.base import Audit, Feed, FeedStatistics
+from feeds.base import Audit, Feed, FeedStatistics, Subscription
 from feeds.events import SECOND, Event
 from feeds.moments import moments
 from runtime.callbacks import describe
@@ -42,6 +42,7 @@ from runtime.control.pace import Pace
 from runtime.control.watchdog import Watchdog
 from runtime.engine import Engine, EngineEvent, EngineStatistics
 from runtime.errors import (
+    ConfigError,
     FeedError,
     InternalError,
     RunFailed,
@@ -526,13 +527,20 @@ class LiveRun:
                 self._trained = True
                 self.training.hold(held)
             case Subscribe(subscription):
-                self.feed.subscribe([subscription])
+                self._subscribe(subscription)
             case Unsubscribe(symbol):
                 self.feed.unsubscribe([symbol])
             case Log(level, event, fields):
                 getattr(self.log, level)(event, **free_names(fields))
             case Stop(reason, failed):
                 self.stop(reason, RunFailed(reason) if failed else None)
+
+    def _subscribe(self, subscription: Subscription) -> None:
+        """Ask the feed for a symbol; one that it cannot have costs itself, not the run."""
+        try:
+            self.feed.subscribe([subscription])
+        except ConfigError as error:
+            self.log.warning("subscription refused", symbol=subscription.symbol, reason=str(error))
 
     # ---- what others see ---------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from feeds.base import Subscription
-from feeds.continuity import Continuity
+from feeds.continuity import Continuity, Mark
 from feeds.errors import VenueRefused
 from feeds.events import (
     SECOND,
@@ -192,6 +192,15 @@ class VenueProtocol(Protocol):
         """
         ...
 
+    def recover(self, symbol: Symbol, last: Mark, now: int) -> HttpGet | None:
+        """Return the request for a symbol's trades since `last`; None: not offered.
+
+        It is asked after an outage, of venues whose ids show no hole. The answers come to
+        `http_response`, which in the end returns the missing trades in order, or the Gap that
+        stays.
+        """
+        ...
+
 
 class VenueCore:
     """What protocols have in common; a venue's protocol builds on it or does without."""
@@ -252,6 +261,10 @@ class VenueCore:
 
     def backfill(self, gap: Gap) -> HttpGet | None:
         """Return None: not offered."""
+        return None
+
+    def recover(self, symbol: Symbol, last: Mark, now: int) -> HttpGet | None:
+        """Return None: not offered, or its numbers tell what is missing."""
         return None
 
     # --- for those who build on it -------------------------------------------------------------

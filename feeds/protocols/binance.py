@@ -400,9 +400,9 @@ class BinanceProtocol(VenueCore):
 
     def backfill(self, gap: Gap) -> HttpGet | None:
         """Return the request for the trades of a gap."""
-        if gap.symbol is None or gap.first is None or gap.missing is None:
+        if gap.symbol is None or not gap.numbers:
             return None
-        return self._history(_name(gap.symbol), gap.first, gap.first + gap.missing - 1)
+        return self._history(_name(gap.symbol), gap.numbers[0], gap.numbers[-1])
 
     def _history(self, name: str, first: int, last: int) -> HttpGet:
         rest, symbol = self._market.rest, self._names.find(name)

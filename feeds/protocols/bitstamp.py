@@ -1,8 +1,9 @@
 """Bitstamp's WebSocket feed (v2): frames in, events out, subscriptions to send; no socket.
 
 Each channel of each pair is asked for by itself. Trade ids are of the whole venue, so they tell a
-duplicate and never a gap. Best quotes come from the hundred best levels, or from a book: a REST
-snapshot and the changes after it, which have no sequence but the venue's time in microseconds.
+duplicate and never a gap; after an outage history is asked for. Best quotes come from the hundred
+best levels, or from a book: a REST snapshot and the changes after it, which have no sequence but
+the venue's time in microseconds.
 """
 
 from collections import deque
@@ -12,18 +13,21 @@ import msgspec
 
 from feeds.base import Subscription
 from feeds.book import Book, BookState, Level
-from feeds.continuity import Continuity
-from feeds.events import SECOND, Aggressor, Event, Quote, Symbol, Trade
+from feeds.continuity import Continuity, Mark
+from feeds.events import MINUTE, SECOND, Aggressor, Event, Quote, Symbol, Trade
 from feeds.numbers import check_ns, price, size
 from feeds.protocols.base import HttpGet, Limits, Options, Rate, VenueProtocol, VenueSpec
 from feeds.protocols.channels import UNREADABLE, ChannelCore
 from feeds.protocols.diffs import Diff, Diffs
 from feeds.protocols.names import Names
+from feeds.protocols.recovery import Search, read_tag
 from feeds.symbols import split_pair
 
 NAME = "bitstamp"
 TRADES, TOP, CHANGES = "live_trades", "order_book", "diff_order_book"
 SNAPSHOT_RETRY = 5 * SECOND
+SPANS = {"minute": MINUTE, "hour": 60 * MINUTE, "day": 24 * 60 * MINUTE}
+"""The spans of which all trades can be had over HTTP."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -60,6 +64,16 @@ class _Changes(msgspec.Struct):
     asks: list[Level]
 
 
+class _Recent(msgspec.Struct):
+    """A trade in an answer over HTTP; `date` is in seconds."""
+
+    tid: int
+    date: int
+    type: int
+    price: Number
+    amount: Number
+
+
 class _Error(msgspec.Struct):
     code: int | str | None = None
     message: str = ""
@@ -69,6 +83,7 @@ _head = msgspec.json.Decoder(_Head).decode
 _trade = msgspec.json.Decoder(_Trade, strict=False).decode
 _top = msgspec.json.Decoder(_Top, strict=False).decode
 _changes = msgspec.json.Decoder(_Changes, strict=False).decode
+_history = msgspec.json.Decoder(list[_Recent], strict=False).decode
 _error = msgspec.json.Decoder(_Error, strict=False).decode
 
 # 0 is a trade that a buyer's order came for, 1 a seller's.
@@ -171,7 +186,8 @@ class BitstampProtocol(ChannelCore):
         taker = _TAKER.get(it.type, Aggressor.UNKNOWN)
         time, number = _moment(it.microtimestamp), str(it.id)[:40]
         trade = Trade(symbol, time, received, price(exact), size(amount), number, taker)
-        return [trade] if self.continuity.admit_once(symbol, number) else self.ignore("duplicate")
+        is_new = self.continuity.admit_once(symbol, number, time)
+        return [trade] if is_new else self.ignore("duplicate")
 
     def _on_top(self, it: _Top, symbol: Symbol, received: int) -> list[Event]:
         if not (it.bids and it.asks):
@@ -223,7 +239,9 @@ class BitstampProtocol(ChannelCore):
         return events
 
     def http_response(self, tag: str, status: int, body: bytes, received: int) -> list[Event]:
-        """Take the snapshot of a book."""
+        """Take the snapshot of a book, or the trades since an outage."""
+        if tag.startswith("["):
+            return self._on_history(read_tag(tag), status, body, received)
         symbol = self.names.find(tag)
         if symbol is None:
             return self.ignore("answer for a symbol that is gone")
@@ -244,6 +262,28 @@ class BitstampProtocol(ChannelCore):
                 time = max(time, diff.time)
         events = self.books.settle(book, time, received, mended=symbol not in self._fresh)
         return self.outcome(events, "snapshot")
+
+    # --- back-fill -----------------------------------------------------------------------------
+
+    def recover(self, symbol: Symbol, last: Mark, now: int) -> HttpGet | None:
+        """Return the request for all trades of the shortest span that reaches back to `last`."""
+        away = now - last.time
+        span = next((name for name, length in SPANS.items() if away < length - SECOND * 10), None)
+        if span is None:
+            return None
+        path = f"/api/v2/transactions/{_name(symbol)}/?time={span}"
+        return HttpGet(path, Search(symbol, last).tag, symbol)
+
+    def _on_history(self, search: Search, status: int, body: bytes, received: int) -> list[Event]:
+        if status != 200:
+            return self.give_up(search, received, f"HTTP status {status}")
+        try:
+            rows = sorted(_history(body), key=_number, reverse=True)
+            page = [_recent(row, search.symbol, received) for row in rows]
+        except UNREADABLE as error:
+            return self.misread(search, error, body, received)
+        events, _ = self.recovery.take(search, page, received, has_more=False)
+        return self.outcome(events, "history without news")
 
     # --- control -------------------------------------------------------------------------------
 
@@ -285,6 +325,16 @@ class BitstampProtocol(ChannelCore):
 
 def _moment(microseconds: int) -> int:
     return check_ns(microseconds * 1_000)
+
+
+def _number(row: _Recent) -> int:
+    return row.tid
+
+
+def _recent(row: _Recent, symbol: Symbol, received: int) -> Trade:
+    taker = _TAKER.get(row.type, Aggressor.UNKNOWN)
+    time, numbers = check_ns(row.date * SECOND), (price(row.price), size(row.amount))
+    return Trade(symbol, time, received, *numbers, str(row.tid)[:40], taker)
 
 
 def _name(symbol: Symbol) -> str:

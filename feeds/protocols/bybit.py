@@ -1,6 +1,7 @@
 """Bybit's public streams, version 5: trades and the best quotes, or a book of fifty a side.
 
-Trades have ids without order: a repetition is known, a loss shows only as an outage. A book's
+Trades have ids without order: a repetition is known, a loss shows only as an outage, after which
+the latest trades are asked for over HTTP. A book's
 updates are numbered by one; number 1, or a snapshot at any time, means to begin again. On the
 first level each message tells the whole of a side that changed, so there no number is needed.
 """
@@ -14,12 +15,14 @@ import msgspec
 
 from feeds.base import Subscription
 from feeds.book import Level
-from feeds.continuity import Continuity
+from feeds.continuity import Continuity, Mark
 from feeds.events import SECOND, Aggressor, Bar, Event, Symbol, Trade
 from feeds.numbers import check_ns, check_ohlc, price, size
-from feeds.protocols.base import Limits, Options, Rate, VenueSpec
+from feeds.protocols.base import HttpGet, Limits, Options, Rate, VenueSpec
 from feeds.protocols.channels import UNREADABLE, ChannelCore
 from feeds.protocols.names import Names
+from feeds.protocols.recovery import Search, read_tag
+from feeds.protocols.requests import Requests
 from feeds.symbols import split_pair
 
 PING_EVERY = 20 * SECOND
@@ -85,12 +88,36 @@ class _Candle(msgspec.Struct):
     confirm: bool
 
 
+class _Recent(msgspec.Struct, rename="camel"):
+    """A trade in an answer over HTTP."""
+
+    exec_id: str
+    price: Number
+    size: Number
+    side: str
+    time: int
+
+
+class _RecentList(msgspec.Struct):
+    list: list[_Recent]
+
+
+class _RecentAnswer(msgspec.Struct, rename="camel"):
+    ret_code: int
+    result: msgspec.Raw = msgspec.Raw()
+    ret_msg: str = ""
+
+
 _head = msgspec.json.Decoder(_Head)
+_answer = msgspec.json.Decoder(_RecentAnswer)
+_recent = msgspec.json.Decoder(_RecentList, strict=False)
 _trades = msgspec.json.Decoder(list[_Trade])
 _book = msgspec.json.Decoder(_Book)
 _candles = msgspec.json.Decoder(list[_Candle])
 
 Market = Literal["spot", "linear"]
+PAGES: dict[Market, int] = {"spot": 60, "linear": 1_000}
+"""The latest trades that are to be had over HTTP."""
 
 
 class BybitProtocol(ChannelCore):
@@ -114,12 +141,12 @@ class BybitProtocol(ChannelCore):
         market: Market = "spot",
     ) -> None:
         self.path = f"/v5/public/{market}"
+        self._market = market
         self.book_channel = BOOK if options.book else TOP
         channels = [TRADES, self.book_channel, *[BARS] * options.bars]
         names = Names(split_pair, _name)
         super().__init__("bybit", channels, subscriptions, continuity, names, DEPTH)
-        self._asked: dict[str, tuple[str, Sequence[Symbol]]] = {}
-        self._next_id = 1
+        self._requested = Requests()
         self._ping_at: int | None = None
 
     # --- what we send --------------------------------------------------------------------------
@@ -127,7 +154,7 @@ class BybitProtocol(ChannelCore):
     def restart(self) -> None:
         """Forget the connection that was: every symbol is to be asked for again."""
         super().restart()
-        self._asked.clear()
+        self._requested.clear()
         self._ping_at = None
 
     def connected(self, now: int) -> None:
@@ -148,12 +175,10 @@ class BybitProtocol(ChannelCore):
 
     def request(self, method: str, channel: str, symbols: Sequence[Symbol]) -> None:
         """Queue the frame that subscribes these symbols to a channel, or unsubscribes them."""
-        request_id = str(self._next_id)
-        self._next_id += 1
-        if method == "subscribe":
-            self._asked[request_id] = channel, symbols
+        asked = self._requested
+        number = asked.add(channel, symbols) if method == "subscribe" else asked.number()
         topics = [f"{channel}.{_name(symbol)}" for symbol in symbols]
-        self.send(_encode({"op": method, "req_id": request_id, "args": topics}).decode())
+        self.send(_encode({"op": method, "req_id": str(number), "args": topics}).decode())
 
     # --- frames --------------------------------------------------------------------------------
 
@@ -190,7 +215,7 @@ class BybitProtocol(ChannelCore):
             except ValueError as error:
                 events += self.unreadable(error, frame, received)
                 continue
-            if self.continuity.admit_once(symbol, row.i[:ID_CHARS]):
+            if self.continuity.admit_once(symbol, row.i[:ID_CHARS], time):
                 events.append(Trade(symbol, time, received, *numbers, row.i[:ID_CHARS], by))
             else:
                 kind = "duplicate"
@@ -238,6 +263,28 @@ class BybitProtocol(ChannelCore):
                 events += self.unreadable(error, frame, received)
         return self.outcome(events, "kline unfinished")
 
+    # --- back-fill -----------------------------------------------------------------------------
+
+    def recover(self, symbol: Symbol, last: Mark, now: int) -> HttpGet | None:
+        """Return the request for the latest trades: a page, and there is no other."""
+        query = f"category={self._market}&symbol={_name(symbol)}&limit={PAGES[self._market]}"
+        return HttpGet(f"/v5/market/recent-trade?{query}", Search(symbol, last).tag, symbol)
+
+    def http_response(self, tag: str, status: int, body: bytes, received: int) -> list[Event]:
+        """Take the latest trades."""
+        search = read_tag(tag)
+        try:
+            answer = _answer.decode(body) if status == 200 else None
+            if answer is None or answer.ret_code:
+                words = answer.ret_msg if answer else f"HTTP status {status}"
+                return self.give_up(search, received, words)
+            rows = _recent.decode(answer.result).list
+            page = [_recent_trade(row, search.symbol, received) for row in rows]
+        except UNREADABLE as error:
+            return self.misread(search, error, body, received)
+        events, _ = self.recovery.take(search, page, received, has_more=False)
+        return self.outcome(events, "history without news")
+
     # --- answers -------------------------------------------------------------------------------
 
     def _on_answer(self, head: _Head) -> list[Event]:
@@ -250,8 +297,7 @@ class BybitProtocol(ChannelCore):
 
     def _on_subscribed(self, head: _Head) -> list[Event]:
         """Answers are for a request; one that names none is for the oldest without an answer."""
-        request_id = head.req_id or next(iter(self._asked), "")
-        channel, symbols = self._asked.pop(request_id, ("", ()))
+        channel, symbols = self._requested.take(head.req_id or self._requested.oldest())
         if head.success or "already" in head.ret_msg:
             return self.accept(channel, symbols)
         if len(symbols) > 1:  # one name that is wrong costs all of them
@@ -269,6 +315,14 @@ def _side(held: Sequence[Level], changes: Sequence[Level]) -> list[Level]:
     return alive or [level for level in held if level[0] not in gone]
 
 
+def _recent_trade(row: _Recent, symbol: Symbol, received: int) -> Trade:
+    if not 0 < len(row.exec_id) <= ID_CHARS:
+        raise ValueError(f"a trade's id of {len(row.exec_id)} characters")
+    by = _AGGRESSORS.get(row.side, Aggressor.UNKNOWN)
+    time, numbers = check_ns(row.time * _MS), (price(row.price), size(row.size))
+    return Trade(symbol, time, received, *numbers, row.exec_id, by)
+
+
 def _name(symbol: Symbol) -> str:
     return symbol.replace("/", "")
 
@@ -278,14 +332,14 @@ _LIMITS = Limits(symbols=100, messages=Rate(5), connects=Rate(200, 300 * SECOND)
 BYBIT = VenueSpec(
     name="bybit",
     url="wss://stream.bybit.com",
-    rest_url=None,
+    rest_url="https://api.bybit.com",
     limits=_LIMITS,
     make=BybitProtocol,
 )
 BYBIT_LINEAR = VenueSpec(
     name="bybit-linear",
     url="wss://stream.bybit.com",
-    rest_url=None,
+    rest_url="https://api.bybit.com",
     limits=_LIMITS,
     make=partial(BybitProtocol, market="linear"),
 )

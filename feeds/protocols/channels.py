@@ -14,6 +14,7 @@ from feeds.events import Event, Symbol
 from feeds.protocols.base import SymbolState, VenueCore
 from feeds.protocols.books import Books
 from feeds.protocols.names import Names
+from feeds.protocols.recovery import Recovery, Search
 
 UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError, ArithmeticError)
 """All that reading a venue's frame can raise."""
@@ -54,6 +55,7 @@ class ChannelCore(VenueCore):
         self.names = names
         for subscription in wanted:
             names.ask(subscription.symbol)
+        self.recovery = Recovery(self.continuity)
         self._channels = tuple(channels)
         self._awaited: dict[Symbol, set[str]] = {}
         self._is_connected = False
@@ -62,6 +64,7 @@ class ChannelCore(VenueCore):
         """Forget the connection that was: every symbol is to be asked for again."""
         super().restart()
         self.books.restart()
+        self.recovery.clear()
         self._awaited.clear()
         self._is_connected = False
 
@@ -120,6 +123,16 @@ class ChannelCore(VenueCore):
         self.books.drop(symbol)
 
     # --- answers -------------------------------------------------------------------------------
+
+    def give_up(self, search: Search, received: int, words: str) -> list[Event]:
+        """Say that the trades of an outage are not to be had, in the venue's words."""
+        lost = self.recovery.fail(search, received, f"the history was refused: {words[:80]}")
+        return self.outcome(lost, "no history")
+
+    def misread(self, search: Search, error: Exception, body: bytes, received: int) -> list[Event]:
+        """Say that they came, and could not be read."""
+        lost = self.recovery.fail(search, received, "the history cannot be read")
+        return self.unreadable(error, body, received) + lost
 
     def accept(self, channel: str, symbols: Iterable[Symbol]) -> list[Event]:
         """Take note that the venue serves a channel of these symbols; a count, no event."""

@@ -168,7 +168,13 @@ class CoinbaseProtocol(CoinbaseCore):
         gap = self.continuity.prime(symbol, it.trade_id, iso_ns(it.time), received)
         return self.outcome([] if gap is None else [gap], "last_match")
 
-    def history(self, symbol: Symbol, first: int, last: int, gap: Gap | None) -> HttpGet:
+    def backfill(self, gap: Gap) -> HttpGet | None:
+        """Return the request for the trades of a gap."""
+        if gap.symbol is None or not gap.numbers:
+            return None
+        return self._history(gap.symbol, gap.numbers[0], gap.numbers[-1])
+
+    def _history(self, symbol: Symbol, first: int, last: int) -> HttpGet:
         """Return the request for the trades `first` to `last`, or the newest page of them."""
         product = product_of(symbol)
         path = f"/products/{product}/trades?limit={PAGE}&after={last + 1}"
@@ -189,7 +195,7 @@ class CoinbaseProtocol(CoinbaseCore):
         events = self.admit_history(trades, first, last)
         oldest = min((row.trade_id for row in rows), default=0)
         if first < oldest <= last:
-            self.ask(self.history(symbol, first, oldest - 1, None))
+            self.ask(self._history(symbol, first, oldest - 1))
         return self.outcome(events, "history without news")
 
     # --- quotes and books ----------------------------------------------------------------------

@@ -199,17 +199,28 @@ class CoinbaseAdvancedProtocol(CoinbaseCore):
                     events += self.admit(trade)
         return events
 
-    def history(self, symbol: Symbol, first: int, last: int, gap: Gap | None) -> HttpGet:
+    def backfill(self, gap: Gap) -> HttpGet | None:
         """Return the request for the trades of a gap, which go by their times here."""
+        if gap.symbol is None or not gap.numbers:
+            return None
+        span = gap.start // SECOND, gap.end // SECOND + 1
+        return self._history(gap.symbol, gap.numbers[0], gap.numbers[-1], *span)
+
+    def _history(self, symbol: Symbol, first: int, last: int, start: int, end: int) -> HttpGet:
+        """Return the request for the latest page of trades between two seconds."""
         product = product_of(symbol)
         path = f"/api/v3/brokerage/market/products/{product}/ticker?limit={PAGE}"
-        if gap is not None:
-            path += f"&start={gap.start // SECOND}&end={gap.end // SECOND + 1}"
-        return HttpGet(path, f"trades:{product}:{first}:{last}", symbol)
+        tag = f"trades:{product}:{first}:{last}:{start}:{end}"
+        return HttpGet(f"{path}&start={start}&end={end}", tag, symbol)
 
     def http_response(self, tag: str, status: int, body: bytes, received: int) -> list[Event]:
-        """Take the trades of a gap."""
-        _, product, first, last = tag.split(":")
+        """Take a page of trades; where older ones are missing, ask for the page before.
+
+        A page begins anywhere within a second, so the one before ends with that second. More than
+        a page of trades in one second are not to be had, and stay a gap.
+        """
+        product, numbers = tag.split(":")[1], tag.split(":")[2:]
+        first, last, start, end = map(int, numbers)
         try:
             symbol = self._names.find(product)
             if status != 200 or symbol is None:
@@ -217,7 +228,12 @@ class CoinbaseAdvancedProtocol(CoinbaseCore):
             trades = [_trade(row, symbol, received) for row in _history(body).trades]
         except _UNREADABLE as error:
             return self.unreadable(error, body, received)
-        events = self.admit_history(trades, int(first), int(last))
+        events = self.admit_history(trades, first, last)
+        oldest = min(trades, key=_number, default=None)
+        if oldest is not None and _number(oldest) > first:
+            before = oldest.time // SECOND + 1
+            if start < before < end:
+                self.ask(self._history(symbol, first, last, start, before))
         return self.outcome(events, "history without news")
 
     # --- quotes and books ----------------------------------------------------------------------

@@ -11,8 +11,8 @@ from decimal import Decimal
 
 from feeds.base import Subscription
 from feeds.continuity import Continuity
-from feeds.events import EXCERPT_CHARS, Aggressor, Event, Gap, Symbol, Trade
-from feeds.protocols.base import HttpGet, SymbolState, VenueCore
+from feeds.events import EXCERPT_CHARS, Aggressor, Event, Symbol, Trade
+from feeds.protocols.base import SymbolState, VenueCore
 from feeds.protocols.books import Books
 from feeds.protocols.names import Names
 from feeds.symbols import split_pair
@@ -136,16 +136,6 @@ class CoinbaseCore(VenueCore):
             if first <= int(trade.trade_id) <= last:
                 events += self.admit(trade)
         return events
-
-    def backfill(self, gap: Gap) -> HttpGet | None:
-        """Return the request for the trades of a gap."""
-        if gap.symbol is None or gap.first is None or gap.missing is None:
-            return None
-        return self.history(gap.symbol, gap.first, gap.first + gap.missing - 1, gap)
-
-    def history(self, symbol: Symbol, first: int, last: int, gap: Gap | None) -> HttpGet:
-        """Return the request for trades by number, or by the times of the gap."""
-        raise NotImplementedError
 
 
 def product_of(symbol: Symbol) -> str:

@@ -34,14 +34,12 @@ from feeds.protocols.channels import UNREADABLE, ChannelCore
 from feeds.protocols.kraken_checksum import TOP, Checksum
 from feeds.protocols.kraken_rest import read_trades, trades_request
 from feeds.protocols.names import Names
+from feeds.protocols.requests import Requests
 from feeds.symbols import split_pair
 
 NAME = "kraken"
 DEPTH = TOP
 """Levels a side: the checksum proves no more than ten."""
-
-REQUESTS_REMEMBERED = 1_000
-"""Answers name their request; those of so many are known."""
 
 _encode = msgspec.json.Encoder().encode
 _AGGRESSORS = {"buy": Aggressor.BUYER, "sell": Aggressor.SELLER}
@@ -63,23 +61,22 @@ class KrakenProtocol(ChannelCore):
         super().__init__(NAME, channels, subscriptions, continuity, names, DEPTH)
         self._checksum = Checksum()
         self._candles: dict[Symbol, Bar] = {}  # the latest of each symbol, maybe unfinished
-        self._asked: dict[int, tuple[str, Sequence[Symbol]]] = {}
-        self._next_id = 1
+        self._requested = Requests()
 
     def restart(self) -> None:
         """Forget the connection that was: every symbol is to be asked for again."""
         super().restart()
         self._candles.clear()
-        self._asked.clear()
+        self._requested.clear()
 
     def request(self, method: str, channel: str, symbols: Sequence[Symbol]) -> None:
         """Queue the frame that subscribes these symbols to a channel, or unsubscribes them."""
         params: dict[str, object] = {"channel": channel, "symbol": symbols}
         if method == "subscribe":
-            self._asked[self._next_id] = channel, symbols
-            if len(self._asked) > REQUESTS_REMEMBERED:
-                del self._asked[next(iter(self._asked))]
+            number = self._requested.add(channel, symbols)
             params["snapshot"] = True
+        else:
+            number = self._requested.number()
         match channel:
             case "book":
                 params["depth"] = DEPTH
@@ -87,8 +84,7 @@ class KrakenProtocol(ChannelCore):
                 params["event_trigger"] = "bbo"
             case "ohlc":
                 params["interval"] = 1
-        frame = {"method": method, "params": params, "req_id": self._next_id}
-        self._next_id += 1
+        frame = {"method": method, "params": params, "req_id": number}
         self.send(_encode(frame).decode())
 
     def forget(self, symbol: Symbol) -> None:
@@ -253,7 +249,7 @@ class KrakenProtocol(ChannelCore):
         return self.ignore(answer.method or "unknown")
 
     def _on_subscribed(self, answer: wire.Answer) -> list[Event]:
-        channel, symbols = self._asked.get(answer.req_id or 0, ("", ()))
+        channel, symbols = self._requested.find(answer.req_id)
         named = answer.result.symbol or answer.symbol
         if named:
             symbols = [Symbol(named)]
@@ -272,11 +268,13 @@ class KrakenProtocol(ChannelCore):
 
     def http_response(self, tag: str, status: int, body: bytes, received: int) -> list[Event]:
         """Take a page of trades, and ask for the next where the gap goes on."""
-        events, more = read_trades(tag, status, body, received, self.continuity)
+        if status != 200:
+            return self.ignore("no history")
+        events, more = read_trades(tag, body, received, self.continuity)
         self.malformed += any(isinstance(event, Malformed) for event in events)
         if more is not None:
             self.ask(more)
-        return events
+        return self.outcome(events, "history without news")
 
 
 KRAKEN = VenueSpec(

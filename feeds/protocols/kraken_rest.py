@@ -54,19 +54,17 @@ _tag = msgspec.json.Decoder(_Tag)
 
 def trades_request(gap: Gap) -> HttpGet | None:
     """Return the request for the trades that a gap lacks; None where their numbers are unknown."""
-    if gap.symbol is None or gap.first is None or not gap.missing:
+    if gap.symbol is None or not gap.numbers:
         return None
-    tag = _Tag(gap.symbol, gap.first, gap.first + gap.missing - 1, PAGES)
+    tag = _Tag(gap.symbol, gap.numbers[0], gap.numbers[-1], PAGES)
     return _request(tag, str(gap.start - 1))
 
 
 def read_trades(
-    tag: str, status: int, body: bytes, received: int, continuity: Continuity
+    tag: str, body: bytes, received: int, continuity: Continuity
 ) -> tuple[list[Event], HttpGet | None]:
     """Return the trades that were still missing, and the request for the next page, if any."""
     events: list[Event] = []
-    if status != 200:
-        return events, None
     try:
         wanted = _tag.decode(tag)
         result = _answer.decode(body).result

@@ -1,9 +1,9 @@
 """OKX's public channels, version 5: trades and the best quotes, or a book of 400 a side.
 
 Trades come joined by taker and price, under the number of the last: a repetition is known, a loss
-shows only as an outage. Each change of a book names the number that it follows, which may go down
-when the venue starts counting again. Its checksum is checked where there is one: since June 2026
-the venue sends zero. An application's ping is the word "ping".
+shows only as an outage, after which history is asked for over HTTP. Each change of a book names the
+number that it follows, which may go down when the venue starts counting again. Its checksum is
+checked where there is one: since June 2026 it is zero. An application's ping is the word "ping".
 """
 
 import re
@@ -15,12 +15,14 @@ import msgspec
 
 from feeds.base import Subscription
 from feeds.book import Book, Level
-from feeds.continuity import Continuity
+from feeds.continuity import Continuity, Mark
 from feeds.events import SECOND, Aggressor, Event, Quote, Symbol, Trade
 from feeds.numbers import exact_ns, price, size
-from feeds.protocols.base import Limits, Options, Rate, VenueSpec
+from feeds.protocols.base import HttpGet, Limits, Options, Rate, VenueSpec
 from feeds.protocols.channels import UNREADABLE, ChannelCore
 from feeds.protocols.names import Names
+from feeds.protocols.recovery import Search, read_tag
+from feeds.protocols.requests import Requests
 from feeds.symbols import split_pair
 
 NAME = "okx"
@@ -29,7 +31,10 @@ DEPTH = 400
 PROVEN = 25
 """Levels a side that the checksum covers."""
 ID_CHARS = 32
-REQUESTS_REMEMBERED = 1_000
+JOINED_AT_MOST = 500
+"""Trades of one taker at one price whose ids are remembered."""
+LATEST, PAGE = 500, 100
+"""Trades in an answer over HTTP: of the latest, and of a page of older ones."""
 TRADES, TOP, BOOK = "trades", "bbo-tbt", "books"
 
 TOO_OFTEN = {"60014", "64007"}
@@ -67,6 +72,7 @@ class _Trade(msgspec.Struct, rename="camel"):
     sz: Number
     side: str
     ts: str
+    count: str = "1"
 
 
 class _Level(msgspec.Struct, array_like=True, gc=False):
@@ -89,7 +95,14 @@ class _Book(msgspec.Struct, rename="camel"):
     checksum: int = 0
 
 
+class _History(msgspec.Struct):
+    code: str
+    data: list[_Trade] = []
+    msg: str = ""
+
+
 _head = msgspec.json.Decoder(_Head)
+_history = msgspec.json.Decoder(_History)
 _trades = msgspec.json.Decoder(list[_Trade])
 _tops = msgspec.json.Decoder(list[_Top])
 _books = msgspec.json.Decoder(list[_Book])
@@ -110,8 +123,7 @@ class OkxProtocol(ChannelCore):
         channels = [TRADES, BOOK if options.book else TOP]
         names = Names(split_pair, _name)
         super().__init__(NAME, channels, subscriptions, continuity, names, DEPTH)
-        self._asked: dict[str, tuple[str, Sequence[Symbol]]] = {}
-        self._next_id = 1
+        self._requested = Requests()
         self._ping_at: int | None = None
 
     # --- what we send --------------------------------------------------------------------------
@@ -119,7 +131,7 @@ class OkxProtocol(ChannelCore):
     def restart(self) -> None:
         """Forget the connection that was: every symbol is to be asked for again."""
         super().restart()
-        self._asked.clear()
+        self._requested.clear()
         self._ping_at = None
 
     def connected(self, now: int) -> None:
@@ -140,14 +152,10 @@ class OkxProtocol(ChannelCore):
 
     def request(self, method: str, channel: str, symbols: Sequence[Symbol]) -> None:
         """Queue the frame that subscribes these symbols to a channel, or unsubscribes them."""
-        request_id = str(self._next_id)
-        self._next_id += 1
-        if method == "subscribe":
-            self._asked[request_id] = channel, symbols
-            if len(self._asked) > REQUESTS_REMEMBERED:
-                del self._asked[next(iter(self._asked))]
+        asked = self._requested
+        number = asked.add(channel, symbols) if method == "subscribe" else asked.number()
         topics = [{"channel": channel, "instId": _name(symbol)} for symbol in symbols]
-        self.send(_encode({"id": request_id, "op": method, "args": topics}).decode())
+        self.send(_encode({"id": str(number), "op": method, "args": topics}).decode())
 
     # --- frames --------------------------------------------------------------------------------
 
@@ -178,15 +186,13 @@ class OkxProtocol(ChannelCore):
         events: list[Event] = []
         for row in _trades.decode(head.data):
             try:
-                if not 0 < len(row.trade_id) <= ID_CHARS:
-                    raise ValueError(f"a trade's id of {len(row.trade_id)} characters")
-                by = _AGGRESSORS.get(row.side, Aggressor.UNKNOWN)
-                time, numbers = exact_ns(row.ts, "ms"), (price(row.px), size(row.sz))
+                trade = _trade(row, symbol, received)
             except ValueError as error:
                 events += self.unreadable(error, frame, received)
                 continue
-            if self.continuity.admit_once(symbol, row.trade_id):
-                events.append(Trade(symbol, time, received, *numbers, row.trade_id, by))
+            if self.continuity.admit_once(symbol, row.trade_id, trade.time):
+                self.continuity.cover(symbol, _joined(row))
+                events.append(trade)
         return self.outcome(events, "duplicate")
 
     def _on_tops(self, symbol: Symbol, head: _Head, received: int) -> list[Event]:
@@ -234,6 +240,30 @@ class OkxProtocol(ChannelCore):
         else:
             book.invalidate(f"its checksum is {found}, OKX's {told}")
 
+    # --- back-fill -----------------------------------------------------------------------------
+
+    def recover(self, symbol: Symbol, last: Mark, now: int) -> HttpGet | None:
+        """Return the request for the latest trades; what is older follows page by page."""
+        path = f"/api/v5/market/trades?instId={_name(symbol)}&limit={LATEST}"
+        return HttpGet(path, Search(symbol, last).tag, symbol)
+
+    def http_response(self, tag: str, status: int, body: bytes, received: int) -> list[Event]:
+        """Take a page of trades, and ask for the one before while the last we had is not in it."""
+        search = read_tag(tag)
+        try:
+            answer = _history.decode(body) if status == 200 else None
+            if answer is None or answer.code != "0":
+                words = answer.msg if answer else f"HTTP status {status}"
+                return self.give_up(search, received, words)
+            page = [_trade(row, search.symbol, received) for row in answer.data]
+        except UNREADABLE as error:
+            return self.misread(search, error, body, received)
+        events, oldest = self.recovery.take(search, page, received, has_more=True)
+        if oldest is not None:
+            query = f"instId={_name(search.symbol)}&type=1&after={oldest.trade_id}&limit={PAGE}"
+            self.ask(HttpGet(f"/api/v5/market/history-trades?{query}", tag, search.symbol))
+        return self.outcome(events, "history without news")
+
     # --- answers -------------------------------------------------------------------------------
 
     def _on_event(self, head: _Head) -> list[Event]:
@@ -252,7 +282,7 @@ class OkxProtocol(ChannelCore):
     def _on_error(self, head: _Head) -> list[Event]:
         """Say who is refused, if that can be told, and ask for the others of the request again."""
         words = f"{head.msg} ({head.code})"
-        channel, symbols = self._asked.pop(head.id, ("", ()))
+        channel, symbols = self._requested.take(head.id)
         waiting = [symbol for symbol in symbols if channel in self._awaited.get(symbol, ())]
         named = {self.names.find(name[:32]) for name in _NAMED.findall(head.msg)}
         refused = waiting if len(waiting) == 1 else [s for s in waiting if s in named]
@@ -268,6 +298,22 @@ class OkxProtocol(ChannelCore):
                 self.request("subscribe", channel, [symbol])
             return self.ignore("refused together")
         return self.reject(refused, words)
+
+
+def _trade(row: _Trade, symbol: Symbol, received: int) -> Trade:
+    if not 0 < len(row.trade_id) <= ID_CHARS:
+        raise ValueError(f"a trade's id of {len(row.trade_id)} characters")
+    by = _AGGRESSORS.get(row.side, Aggressor.UNKNOWN)
+    time, numbers = exact_ns(row.ts, "ms"), (price(row.px), size(row.sz))
+    return Trade(symbol, time, received, *numbers, row.trade_id, by)
+
+
+def _joined(row: _Trade) -> list[str]:
+    """The ids before its own that a trade was joined of: history has them one by one."""
+    if row.count == "1" or not (row.trade_id.isdecimal() and row.count.isdecimal()):
+        return []
+    last, count = int(row.trade_id), min(int(row.count), JOINED_AT_MOST)
+    return [str(number) for number in range(last - count + 1, last)]
 
 
 def checksum(bids: Sequence[Level], asks: Sequence[Level]) -> int:
@@ -289,7 +335,7 @@ def _name(symbol: Symbol) -> str:
 OKX = VenueSpec(
     name=NAME,
     url="wss://ws.okx.com:8443",
-    rest_url=None,
+    rest_url="https://www.okx.com",
     limits=Limits(
         symbols=200,
         messages=Rate(450, 3600 * SECOND),  # 480 requests an hour and connection

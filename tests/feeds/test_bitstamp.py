@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feeds.base import Subscription
-from feeds.events import Aggressor, AssetClass, Event, Gap, Malformed, Quote, Symbol, Trade
+from feeds.events import (
+    SECOND,
+    Aggressor,
+    AssetClass,
+    Event,
+    Gap,
+    Malformed,
+    Quote,
+    Symbol,
+    Trade,
+)
 from feeds.files.capture import parse_line
 from feeds.protocols.base import HttpGet, Options, SymbolState
 from feeds.protocols.bitstamp import SNAPSHOT_RETRY, BitstampProtocol
@@ -46,6 +56,12 @@ def changes(micro: int, bids: list[list[str]]) -> str:
 def snapshot(micro: int) -> bytes:
     body = {"microtimestamp": str(micro), "bids": [["10", "1"], ["9", "1"]], "asks": [["11", "2"]]}
     return json.dumps(body).encode()
+
+
+def recent(second: int, *numbers: int) -> str:
+    """Trades of a span as HTTP tells them."""
+    row = {"date": str(second), "type": "0", "price": "3805.44", "amount": "0.07920000"}
+    return json.dumps([{**row, "tid": str(number)} for number in numbers])
 
 
 def connected(*symbols: Symbol, has_book: bool = False) -> BitstampProtocol:
@@ -322,3 +338,51 @@ def test_mutations_have_a_documented_outcome(
     protocol.http_response("ethusd", 200, snapshot(US), NOW)
     for frame, draw in frames:
         take(protocol, mutated(frame, random.Random(draw)))
+
+
+# --- back-fill ---------------------------------------------------------------------------------
+
+SECOND_OF_TRADE = US // 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("away", "span"), [(30, "minute"), (55, "hour"), (3_500, "hour"), (80_000, "day")]
+)
+def test_an_outage_is_filled_from_the_shortest_span_that_holds_it(away: int, span: str) -> None:
+    protocol = connected(ETH)
+    take(protocol, json.dumps(TRADE))
+    last = protocol.continuity.latest(ETH)
+    assert last == ("216000477", US * 1_000)
+    request = protocol.recover(ETH, last, last.time + away * SECOND)
+    assert request is not None
+    assert request.path == f"/api/v2/transactions/ethusd/?time={span}"
+    body = recent(SECOND_OF_TRADE, 216000490, 216000477, 216000480, 216000001).encode()
+    events = protocol.http_response(request.tag, 200, body, NOW)
+    numbers = [event.trade_id for event in events if isinstance(event, Trade)]
+    assert numbers == ["216000480", "216000490"]
+    assert all(event.time == last.time for event in events if isinstance(event, Trade))
+
+
+def test_an_outage_of_more_than_a_day_is_not_asked_about() -> None:
+    protocol = connected(ETH)
+    take(protocol, json.dumps(TRADE))
+    last = protocol.continuity.latest(ETH)
+    assert last is not None
+    assert protocol.recover(ETH, last, last.time + 86_395 * SECOND) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(0, b""), (500, b""), (200, b"[]"), (200, b"{}"), (200, b'[{"tid":1}]'), (200, b"\xff")],
+)
+def test_history_that_is_none_leaves_the_gap(status: int, body: bytes) -> None:
+    protocol = connected(ETH)
+    take(protocol, json.dumps(TRADE))
+    last = protocol.continuity.latest(ETH)
+    assert last is not None
+    request = protocol.recover(ETH, last, last.time + SECOND)
+    assert request is not None
+    gap = protocol.http_response(request.tag, status, body, NOW)[-1]
+    assert isinstance(gap, Gap)
+    assert (gap.symbol, gap.start, gap.end) == (ETH, US * 1_000, NOW)
+    assert sum(protocol.ignored.values()) + protocol.malformed == 1

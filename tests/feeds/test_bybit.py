@@ -2,6 +2,7 @@
 
 import json
 import random
+import tracemalloc
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from feeds.events import (
 from feeds.files.capture import CaptureFile
 from feeds.protocols.base import Options, SymbolState
 from feeds.protocols.books import RESYNCS
-from feeds.protocols.bybit import PING_EVERY, BybitProtocol
+from feeds.protocols.bybit import PING_EVERY, BybitProtocol, Market
 from tests.feeds.venue_kit import NOW, frames_of, mutated, take
 from tests.models.book import SlowBook
 
@@ -62,6 +63,13 @@ def book(
 
 def kline(*rows: dict[str, Any]) -> str:
     return json.dumps({"topic": "kline.1.BTCUSDT", "type": "snapshot", "ts": MS, "data": rows})
+
+
+def recent(*ids: str, milliseconds: int = MS) -> str:
+    """The latest trades as HTTP tells them, newest first."""
+    row = {"symbol": "BTCUSDT", "price": "16578.5", "size": "0.001", "side": "Buy"}
+    rows = [{**row, "execId": each, "time": str(milliseconds)} for each in ids]
+    return json.dumps({"retCode": 0, "retMsg": "OK", "result": {"category": "spot", "list": rows}})
 
 
 def connected(*symbols: Symbol, book: bool = False, bars: bool = False) -> BybitProtocol:
@@ -202,6 +210,25 @@ def test_a_book_that_never_holds_is_given_up() -> None:
     assert len(sent(protocol)) == 2 * RESYNCS
 
 
+def test_subscriptions_that_are_never_answered_do_not_fill_the_memory() -> None:
+    """A book is asked for anew thousands of times; only the latest requests are remembered."""
+    protocol = with_book()
+    tracemalloc.start()
+    try:
+        grown: list[int] = []
+        for n in range(1, 6_001):
+            take(protocol, book("delta", 40 * n, [["99.6", "5"]], [], depth=50))
+            take(protocol, book("snapshot", 40 * n + 1, BIDS, ASKS, depth=50))
+            take(protocol, book("delta", 40 * n + 2, [["98.0", "1"]], [], depth=50))
+            sent(protocol)
+            if n % 2_000 == 0:
+                grown.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert protocol.books.resyncs == 6_000
+    assert grown[2] - grown[1] < 100_000
+
+
 SIDE = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 3)), max_size=3)
 
 
@@ -328,3 +355,51 @@ def test_mutated_frames_have_a_documented_outcome(shared_data: Path) -> None:
         for _ in range(3000):
             take(protocol, mutated(draw.choice(frames), draw))
             protocol.data_to_send()
+
+
+# --- back-fill ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("market", "page"), [("spot", 60), ("linear", 1000)])
+def test_an_outage_is_filled_from_the_latest_trades(market: Market, page: int) -> None:
+    protocol = BybitProtocol([Subscription(BTC, AssetClass.CRYPTO)], market=market)
+    take(protocol, trades(ROW))
+    last = protocol.continuity.latest(BTC)
+    assert last == (ROW["i"], TIME)
+    request = protocol.recover(BTC, last, NOW)
+    assert request is not None
+    path = f"/v5/market/recent-trade?category={market}&symbol=BTCUSDT&limit={page}"
+    assert (request.path, request.symbol) == (path, BTC)
+    body = recent("c", "b", str(ROW["i"]), "x").encode()
+    events = protocol.http_response(request.tag, 200, body, NOW)
+    price = (16578.5, 0.001)
+    assert events == [Trade(BTC, TIME, NOW, *price, each, Aggressor.BUYER) for each in ("b", "c")]
+    assert protocol.take_requests() == []
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (0, b""),
+        (503, b"<html>"),
+        (200, b'{"retCode":10006,"retMsg":"Too many visits!","result":{}}'),
+        (200, recent("c", "b").encode()),
+        (200, recent().encode()),
+        (200, b"{"),
+        (200, b'{"retCode":0,"result":[]}'),
+        (200, recent("c" * 65).encode()),
+        (200, b"\xff"),
+    ],
+)
+def test_history_that_is_none_leaves_the_gap(status: int, body: bytes) -> None:
+    protocol = connected()
+    take(protocol, trades(ROW))
+    last = protocol.continuity.latest(BTC)
+    assert last is not None
+    request = protocol.recover(BTC, last, NOW)
+    assert request is not None
+    events = protocol.http_response(request.tag, status, body, NOW)
+    gap = events[-1]
+    assert isinstance(gap, Gap)
+    assert (gap.symbol, gap.start, gap.end) == (BTC, TIME, NOW)
+    assert sum(protocol.ignored.values()) + protocol.malformed == 1

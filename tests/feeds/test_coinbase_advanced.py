@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feeds.base import Subscription
-from feeds.events import Aggressor, AssetClass, Event, Gap, Malformed, Quote, Symbol, Trade
+from feeds.events import (
+    SECOND,
+    Aggressor,
+    AssetClass,
+    Event,
+    Gap,
+    Malformed,
+    Quote,
+    Symbol,
+    Trade,
+)
 from feeds.protocols.base import Options, SymbolState
 from feeds.protocols.coinbase_advanced import CoinbaseAdvancedProtocol
 from tests.feeds.venue_kit import NOW, mutated, take
@@ -198,11 +208,42 @@ def test_jump_in_the_numbers_is_told_before_the_trade_that_shows_it() -> None:
     assert numbers(protocol.http_response(request.tag, 200, body, NOW)) == [8, 9]
 
 
+def test_history_goes_on_page_by_page() -> None:
+    """Each page ends with the second in which the one after it began."""
+    protocol, venue = connected(ETH)
+    venue.say("market_trades", trades(trade(1_000, 10)))
+    gap, _ = venue.say("market_trades", trades(trade(1_010, 50)))
+    assert isinstance(gap, Gap)
+    request = protocol.backfill(gap)
+    assert request is not None
+    filled: list[int] = []
+    for page in ((1_009, 40), (1_008, 35)), ((1_007, 35), (1_004, 20)), ((1_003, 19), (999, 9)):
+        body = json.dumps({"trades": [trade(*row) for row in page]}).encode()
+        filled += numbers(protocol.http_response(request.tag, 200, body, NOW))
+        (request,) = protocol.take_requests() or [request]
+    assert sorted(filled) == [1_003, 1_004, 1_007, 1_008, 1_009]
+    ends = [int(part.partition("=")[2]) for part in request.path.split("&") if "end=" in part]
+    assert ends == [gap.start // SECOND + 11]  # the page before 1,004, of second 20
+    assert protocol.take_requests() == []
+
+
+def test_history_of_more_than_a_page_in_one_second_is_not_asked_for_again_and_again() -> None:
+    protocol, _ = connected(ETH)
+    wanted = Gap(ETH, 11 * SECOND, 12 * SECOND, NOW, "", 5_000, 1)
+    request = protocol.backfill(wanted)
+    assert request is not None
+    for _ in range(3):
+        rows = [trade(number, 12) for number in (5_000, 4_001)]
+        body = json.dumps({"trades": rows}).encode()
+        protocol.http_response(request.tag, 200, body, NOW)
+    assert len(protocol.take_requests()) == 0
+
+
 @pytest.mark.parametrize(("status", "body"), [(500, b""), (0, b""), (200, b"[]")])
 def test_history_that_is_none_fills_nothing(status: int, body: bytes) -> None:
     protocol, _ = connected(ETH)
-    assert numbers(protocol.http_response("trades:ETH-USDT:5:9", status, body, NOW)) == []
-    assert protocol.http_response("trades:GONE-USD:5:9", 200, b"{}", NOW) == []
+    assert numbers(protocol.http_response("trades:ETH-USDT:5:9:1:2", status, body, NOW)) == []
+    assert protocol.http_response("trades:GONE-USD:5:9:1:2", 200, b"{}", NOW) == []
 
 
 def test_one_unreadable_trade_leaves_none_of_its_frame_seen() -> None:

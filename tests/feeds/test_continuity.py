@@ -147,8 +147,8 @@ def test_priming_with_what_is_known_changes_nothing() -> None:
 def test_ids_without_order_are_admitted_once_within_what_is_remembered() -> None:
     continuity = Continuity()
     ids = [f"id-{n}" for n in range(IDS_REMEMBERED)]
-    assert [continuity.admit_once(A, i) for i in [*ids, *ids]] == [True] * 1000 + [False] * 1000
+    assert [continuity.admit_once(A, i, 0) for i in [*ids, *ids]] == [True] * 1000 + [False] * 1000
     assert continuity.duplicates == 1000
-    assert continuity.admit_once(B, ids[0])
-    assert continuity.admit_once(A, "id-new")  # the oldest is forgotten
-    assert continuity.admit_once(A, ids[0])
+    assert continuity.admit_once(B, ids[0], 0)
+    assert continuity.admit_once(A, "id-new", 0)  # the oldest is forgotten
+    assert continuity.admit_once(A, ids[0], 0)

@@ -456,6 +456,7 @@ def test_no_answer_fills_nothing(status: int, body: bytes) -> None:
     request = protocol.backfill(MISSED)
     assert request is not None
     assert protocol.http_response(request.tag, status, body, NOW) == []
+    assert sum(protocol.ignored.values()) == 1  # and is counted
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'{"error":[],"result":{"X":[["NaN"]]}}', b"\xff"])

@@ -35,6 +35,13 @@ def push(channel: str, *rows: dict[str, Any], action: str | None = None) -> str:
     return json.dumps(frame if action is None else {**frame, "action": action})
 
 
+def recent(*ids: str) -> str:
+    """Trades as HTTP tells them, newest first and one by one."""
+    row = {key: ROW[key] for key in ("instId", "px", "sz", "side", "ts")}
+    rows = [{**row, "tradeId": each} for each in ids]
+    return json.dumps({"code": "0", "msg": "", "data": rows})
+
+
 def top(bids: Levels, asks: Levels) -> str:
     return push("bbo-tbt", {"asks": asks, "bids": bids, "ts": MS, "seqId": 363996337})
 
@@ -316,3 +323,57 @@ def test_mutated_frames_have_a_documented_outcome() -> None:
         for _ in range(3000):
             take(protocol, mutated(draw.choice(frames), draw))
             protocol.data_to_send()
+
+
+# --- back-fill ---------------------------------------------------------------------------------
+
+
+def test_an_outage_is_filled_page_by_page_and_joined_trades_are_known_one_by_one() -> None:
+    protocol = connected()
+    take(protocol, push("trades", {**ROW, "tradeId": "100", "count": "1"}))
+    last = protocol.continuity.latest(BTC)
+    assert last == ("100", TIME)
+    take(protocol, push("trades", {**ROW, "tradeId": "108", "count": "3"}))  # 106, 107, 108
+    request = protocol.recover(BTC, last, NOW)
+    assert request is not None
+    assert request.path == "/api/v5/market/trades?instId=BTC-USDT&limit=500"
+    body = recent("109", "108", "107", "106", "105").encode()
+    assert protocol.http_response(request.tag, 200, body, NOW) == []
+    (more,) = protocol.take_requests()
+    assert more.path == "/api/v5/market/history-trades?instId=BTC-USDT&type=1&after=105&limit=100"
+    events = protocol.http_response(more.tag, 200, recent("104", "103", "100").encode(), NOW)
+    assert [event.trade_id for event in events if isinstance(event, Trade)] == [
+        "103", "104", "105", "109",
+    ]  # fmt: skip
+    assert protocol.take_requests() == []
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "x", "9" * 400, "", "1e3"])
+def test_an_absurd_count_of_joined_trades_covers_little(count: str) -> None:
+    protocol = connected()
+    take(protocol, push("trades", {**ROW, "tradeId": "100000", "count": count}))
+    assert protocol.continuity.admit_once(BTC, "1", TIME)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (0, b""),
+        (429, b""),
+        (200, b'{"code":"50011","msg":"Too Many Requests","data":[]}'),
+        (200, recent().encode()),
+        (200, b"["),
+        (200, recent("9" * 33).encode()),
+    ],
+)
+def test_history_that_is_none_leaves_the_gap(status: int, body: bytes) -> None:
+    protocol = connected()
+    take(protocol, push("trades", ROW))
+    last = protocol.continuity.latest(BTC)
+    assert last is not None
+    request = protocol.recover(BTC, last, NOW)
+    assert request is not None
+    gap = protocol.http_response(request.tag, status, body, NOW)[-1]
+    assert isinstance(gap, Gap)
+    assert (gap.symbol, gap.start, gap.end) == (BTC, TIME, NOW)
+    assert sum(protocol.ignored.values()) + protocol.malformed == 1

@@ -6,6 +6,7 @@ HTTP from the same address. Nothing may be lost or told twice.
 """
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from http import HTTPStatus
@@ -41,6 +42,7 @@ from tests.feeds import test_kraken as kraken
 from tests.feeds import test_okx as okx
 from tests.feeds.venue_kit import frames_of
 
+NOW_SECONDS = int(time.time())  # Bitstamp's history goes by how long ago it was
 SETTINGS = ConnectionSettings(backoff=timedelta(milliseconds=1))
 Frames = Sequence[str]
 
@@ -104,7 +106,8 @@ def bitstamp_answer(text: str) -> Frames:
 
 
 def bitstamp_trade(number: int) -> str:
-    return json.dumps({**bitstamp.TRADE, "data": {**bitstamp.TRADE["data"], "id": number}})
+    at = {"microtimestamp": str(NOW_SECONDS * 1_000_000), "id": number}
+    return json.dumps({**bitstamp.TRADE, "data": {**bitstamp.TRADE["data"], **at}})
 
 
 def coinbase_answer(text: str) -> Frames:
@@ -153,8 +156,10 @@ VENUES = [
         "/v5/public/spot",
         [],
         bybit_answer,
-        ([BYBIT_BOOK, bybit_trade("a", "b")], [BYBIT_BOOK, bybit_trade("b"), bybit_trade("c")]),
-        ["a", "b", "c"],
+        ([BYBIT_BOOK, bybit_trade("a", "b")], [BYBIT_BOOK, bybit_trade("b"), bybit_trade("d")]),
+        ["a", "b", "c", "d"],
+        2,
+        {"/v5/market/recent-trade?category=spot&symbol=BTCUSDT": bybit.recent("c", "b", "a")},
     ),
     Venue(
         OKX,
@@ -162,8 +167,13 @@ VENUES = [
         "/ws/v5/public",
         [],
         okx_answer,
-        ([OKX_BOOK, okx_trade("8", "9")], [OKX_BOOK, okx_trade("9"), okx_trade("12")]),
-        ["8", "9", "12"],
+        ([OKX_BOOK, okx_trade("8", "9")], [OKX_BOOK, okx_trade("9"), okx_trade("17")]),
+        ["8", "9", "12", "14", "17"],
+        2,
+        {
+            "/api/v5/market/trades?instId=BTC-USDT": okx.recent("17", "16", "15", "14"),
+            "/api/v5/market/history-trades?instId=BTC-USDT&type=1&after=14": okx.recent("12", "9"),
+        },
     ),
     Venue(
         BINANCE,
@@ -191,11 +201,14 @@ VENUES = [
         bitstamp_answer,
         (
             [bitstamp.changes(bitstamp.US + 1, []), bitstamp_trade(1), bitstamp_trade(2)],
-            [bitstamp.changes(bitstamp.US + 1, []), bitstamp_trade(2), bitstamp_trade(3)],
+            [bitstamp.changes(bitstamp.US + 1, []), bitstamp_trade(2), bitstamp_trade(5)],
         ),
-        ["1", "2", "3"],
+        ["1", "2", "3", "5"],
         2,
-        {"/api/v2/order_book/ethusd/": bitstamp.snapshot(bitstamp.US).decode()},
+        {
+            "/api/v2/order_book/ethusd/": bitstamp.snapshot(bitstamp.US).decode(),
+            "/api/v2/transactions/ethusd/?time=minute": bitstamp.recent(NOW_SECONDS, 5, 3, 2, 1),
+        },
     ),
     Venue(
         COINBASE,

@@ -1,7 +1,13 @@
 """Symbols come and go while a run goes on, and one that falls silent is known by its own pace."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 
+import structlog
+from structlog.testing import capture_logs
+
+from feeds.base import Subscription
+from feeds.errors import ConfigError
 from feeds.events import FeedState, Status
 from runtime import Resolution, Symbol
 from runtime.clock import VirtualClock
@@ -40,6 +46,27 @@ async def test_a_symbol_removed_is_closed_and_shown_no_more() -> None:
     assert strategy.portfolio[SPY].quantity == Decimal(0)
     assert SPY not in strategy.securities
     assert outcome.engine.foreign == 1
+
+
+async def test_a_symbol_that_the_feed_cannot_have_is_refused_and_the_run_goes_on() -> None:
+    class CryptoOnly(ScriptedFeed):
+        def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+            raise ConfigError(f"{subscriptions[0].symbol} is equity: binance has crypto only")
+
+    strategy = Recorder(act=once(lambda s: s.add_equity("QQQ", Resolution.TICK)))
+    run = scripted_run(
+        strategy,
+        CryptoOnly(moments(trade(1), trade(2), trade(3))),
+        VirtualClock(),
+        log=structlog.get_logger(),
+    )
+    with capture_logs() as logs:
+        outcome = await run.run()
+    assert outcome.failure is None
+    assert [moment.keys() for moment in strategy.slices] == [[SPY], [SPY], [SPY]]
+    (refused,) = [line for line in logs if line["event"] == "subscription refused"]
+    assert refused["symbol"] == QQQ
+    assert refused["reason"] == "QQQ is equity: binance has crypto only"
 
 
 async def test_one_symbol_of_many_that_falls_silent_is_stale_by_its_own_pace() -> None:
