@@ -25,9 +25,11 @@ from feeds.base import Audit, Market
 from feeds.errors import ConfigError, FeedError, TidegateError
 from feeds.events import Symbol
 from feeds.session import only
+from feeds.venue.account_options import AccountOptions
 from feeds.venue.bars import MinuteBars
+from feeds.venue.faults import Faults, make_plan
 from feeds.venue.protocol import Credentials
-from feeds.venue.server import serve
+from feeds.venue.server import Venue, serve
 
 if TYPE_CHECKING:
     from feeds.venue.recorded import RecordedMarket
@@ -50,7 +52,8 @@ class VenueOptions(Struct, frozen=True):
     `seed` and `rate` (ticks per second and symbol) shape the synthetic market; `table` is a
     TableMapping, by its fields. `speed` is market time per real time, None for flat out. The clock
     starts with `audience` subscribed sessions: a client has one for each asset class. `patient`: a
-    paced tape waits for who is too slow for it.
+    paced tape waits for who is too slow for it. `account`: take orders too. `faults`: what goes
+    wrong on purpose, a FaultPlan by its fields.
     """
 
     seed: int = 0
@@ -62,6 +65,8 @@ class VenueOptions(Struct, frozen=True):
     port: int = 0
     audience: int = 1
     patient: bool = False
+    account: AccountOptions | None = None
+    faults: dict[str, Any] = {}
 
 
 class _Address(Struct, frozen=True):
@@ -71,10 +76,13 @@ class _Address(Struct, frozen=True):
     key: str
     secret: str
     start: int | None
+    trading_url: str = ""
 
 
 class EmbeddedVenue:
     """A running venue. `url` has no path; `key` and `secret` log in to it.
+
+    `trading_url` is where it takes orders, empty where it takes none.
 
     `start` is the time of a tape's first event, ns UTC; None where the market begins now. `audit`
     accounts for the rows of recorded data, once the venue has ended by itself or in order.
@@ -82,7 +90,7 @@ class EmbeddedVenue:
 
     def __init__(self, process: Process, address: _Address, errors: "_Tail") -> None:
         self.url, self.key, self.secret = address.url, address.key, address.secret
-        self.start = address.start
+        self.start, self.trading_url = address.start, address.trading_url
         self.audit: Audit | None = None
         self._process, self._errors = process, errors
 
@@ -229,11 +237,13 @@ class Opening(Struct, frozen=True):
 
     `start` is the time of its first event, None: now. `untold` names what it plays on its own
     stream only, by symbol: clients of Alpaca's channels are told that it has no such symbol.
+    `trading_url` is where it takes orders, empty where it takes none.
     """
 
     url: str
     start: int | None
     untold: dict[Symbol, str]
+    trading_url: str = ""
 
 
 async def serve_until_signal(
@@ -255,8 +265,8 @@ async def serve_until_signal(
     start = market.start
     untold = recorded.untold if recorded else {}
 
-    def opened(url: str) -> None:
-        announce(Opening(url, start, untold))
+    def opened(venue: Venue) -> None:
+        announce(Opening(venue.url, start, untold, venue.trading_url))
 
     try:
         await _serve(market, options, credentials, opened, or_end_of_input)
@@ -269,7 +279,7 @@ async def _serve(
     market: Market,
     options: VenueOptions,
     credentials: Credentials,
-    announce: Callable[[str], None],
+    announce: Callable[[Venue], None],
     or_end_of_input: bool,
 ) -> None:
     async with anyio.create_task_group() as tasks:
@@ -287,9 +297,11 @@ async def _serve(
                 speed=options.speed,
                 audience=options.audience,
                 patient=options.patient,
+                account=options.account,
+                faults=Faults(make_plan(options.faults, "faults")),
             )
         )
-        announce(venue.url)
+        announce(venue)
 
 
 async def _await_end_of_input(scope: anyio.CancelScope) -> None:
@@ -309,7 +321,9 @@ def main() -> int:
     credentials = Credentials(secrets.token_hex(10), secrets.token_urlsafe(32))
 
     def greet(opening: Opening) -> None:
-        address = _Address(opening.url, credentials.key, credentials.secret, opening.start)
+        address = _Address(
+            opening.url, credentials.key, credentials.secret, opening.start, opening.trading_url
+        )
         sys.stdout.write(msgspec.json.encode(address).decode() + "\n")
         sys.stdout.flush()
 

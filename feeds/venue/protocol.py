@@ -116,16 +116,19 @@ class Limits(Struct, frozen=True):
 
 
 class Occupancy:
-    """How many connections are logged in, by feed: shared by the sessions of one venue."""
+    """How many connections are logged in, by feed: shared by the sessions of one venue.
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    `refuses` may keep one out although there is room: a fault switch.
+    """
+
+    def __init__(self, limit: int, refuses: Callable[[], bool] = lambda: False) -> None:
+        self._limit, self._refuses = limit, refuses
         self._count: dict[FeedKind, int] = {}
 
     def enter(self, kind: FeedKind) -> bool:
         """Take a place, or return False where all are taken."""
         count = self._count.get(kind, 0)
-        if count >= self._limit:
+        if count >= self._limit or self._refuses():
             return False
         self._count[kind] = count + 1
         return True

@@ -10,7 +10,10 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
 from http import HTTPStatus
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
@@ -24,6 +27,8 @@ from websockets.http11 import Request, Response
 from feeds.base import Market
 from feeds.errors import ConfigError
 from feeds.events import SECOND, AssetClass, MarketEvent, Symbol
+from feeds.venue.account_options import AccountOptions
+from feeds.venue.faults import Faults, Shaper, Where
 from feeds.venue.protocol import (
     ERRORS,
     PATHS,
@@ -34,6 +39,9 @@ from feeds.venue.protocol import (
     Session,
 )
 from feeds.venue.words import Codec
+
+if TYPE_CHECKING:
+    from feeds.venue.trading_server import TradingDesk
 
 END_OF_TAPE = "end of tape"
 STEP = SECOND // 500  # paced: how often the market moves
@@ -59,8 +67,9 @@ class VenueStatistics(Struct, frozen=True):
 class _Client:
     """One connection: its session, and the bounded buffer of frames that wait for its socket."""
 
-    def __init__(self, session: Session, backlog: int) -> None:
+    def __init__(self, session: Session, backlog: int, faults: Faults) -> None:
         self.session = session
+        self._faults, self._shaper = faults, Shaper(faults, Where.DATA)
         self.inlet, self._outlet = anyio.create_memory_object_stream[bytes](backlog)
         self._flow = anyio.CancelScope()
         self._farewell: list[bytes] = []
@@ -91,13 +100,34 @@ class _Client:
             with self._outlet:
                 with self._flow:
                     async for frame in self._outlet:
-                        await socket.send(frame, text=text)
+                        if Where.DATA in self._faults.places and self.session.subscribed:
+                            await self._send_broken(frame, socket, text)
+                        else:
+                            await socket.send(frame, text=text)
                 with anyio.move_on_after(GRACE):
                     for frame in self._farewell:
                         await socket.send(frame, text=text)
             await socket.close(*self._closing)
         except ConnectionClosed:
             return  # the reader sees it too, and ends the session
+
+    async def _send_broken(self, frame: bytes, socket: ServerConnection, text: bool) -> None:
+        """Send a frame as the fault switches let it."""
+        shaping = self._shaper.take(frame)
+        if shaping.slow_client:
+            self.cut()
+        if shaping.deaf:
+            socket.transport.pause_reading()
+        if shaping.wait:
+            await anyio.sleep(shaping.wait)
+        if shaping.deaf:
+            socket.transport.resume_reading()
+        for each in shaping.frames:
+            await socket.send(each, text=text)
+        if shaping.half_close:
+            socket.transport.write_eof()
+        if shaping.cut:
+            socket.transport.abort()
 
 
 class Venue:
@@ -111,11 +141,15 @@ class Venue:
         limits: Limits,
         audience: int,
         patient: bool,
+        faults: Faults | None = None,
     ) -> None:
+        self.faults = faults or Faults()
+        self.trading: TradingDesk | None = None
+        self.trading_url = ""
         self._market, self._credentials, self._speed = market, credentials, speed
         self._limits, self._audience, self._patient = limits, audience, patient
         self._backlog = FLAT_OUT_BACKLOG if speed is None else PACED_BACKLOG
-        self._occupancy = Occupancy(limits.connections)
+        self._occupancy = Occupancy(limits.connections, self._refuses)
         self._clients: set[_Client] = set()
         self._classes: dict[str, AssetClass] = {}
         self._changed = anyio.Event()
@@ -129,9 +163,19 @@ class Venue:
         """Return the counters so far."""
         return VenueStatistics(len(self._clients), self._events, self._frames, self._cut)
 
+    def opens(self, symbol: Symbol, asset_class: AssetClass | None, now: int) -> bool:
+        """Open the market of a symbol; False where there is none."""
+        held = self._market.subscribe(symbol, asset_class, now)
+        if held and asset_class is not None:
+            self._classes[symbol] = asset_class
+        return held
+
+    def _refuses(self) -> bool:
+        return self.faults.on_login(Where.DATA) is not None
+
     # --- the tape ------------------------------------------------------------------------------
 
-    def _now(self) -> int:
+    def now(self) -> int:
         """The venue's time; a tape's stands still until it is played."""
         if self._started is None:
             start = self._market.start
@@ -148,7 +192,7 @@ class Venue:
     async def play(self) -> None:
         """Play the market to its end, then close every session that hears it."""
         await self._audience_of(self._audience)
-        self._origin = self._until = self._now()
+        self._origin = self._until = self.now()
         self._started = time.monotonic_ns()
         if self._speed is None:
             await self._play_flat_out()
@@ -161,7 +205,7 @@ class Venue:
 
     async def _play_paced(self, largest: int) -> None:
         while not self._market.exhausted:
-            target = self._now()
+            target = self.now()
             while self._until < target:
                 self._until = min(target, self._until + largest)
                 for client, frame in self._address(self._market.advance(self._until)):
@@ -202,8 +246,10 @@ class Venue:
                 span = max(span // 2, 1)
 
     def _address(self, events: Sequence[MarketEvent]) -> Iterator[tuple[_Client, bytes]]:
-        """Say who gets which frames of a batch."""
+        """Say who gets which frames of a batch; what it fills has filled before they go out."""
         self._events += len(events)
+        if self.trading is not None and events:
+            self.trading.on_market(events)
         batch = Batch(events, self._classes)
         for client in list(self._clients) if events else ():
             for frame in batch.frames(client.session.group):
@@ -230,10 +276,7 @@ class Venue:
         packed = headers.get("Content-Type") == "application/msgpack"
 
         def available(symbol: str) -> bool:
-            held = self._market.subscribe(Symbol(symbol), kind.asset_class, self._now())
-            if held and kind.asset_class is not None:
-                self._classes[symbol] = kind.asset_class
-            return held
+            return self.opens(Symbol(symbol), kind.asset_class, self.now())
 
         session = Session(
             kind,
@@ -244,7 +287,7 @@ class Venue:
             occupancy=self._occupancy,
             limits=self._limits,
         )
-        client = _Client(session, self._backlog)
+        client = _Client(session, self._backlog, self.faults)
         self._clients.add(client)
         try:
             async with anyio.create_task_group() as tasks:
@@ -304,6 +347,8 @@ async def serve(
     limits: Limits = Limits(),  # noqa: B008 - frozen
     audience: int = 1,
     patient: bool = False,
+    account: AccountOptions | None = None,
+    faults: Faults | None = None,
     task_status: TaskStatus[Venue] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve a market until cancelled; reports the Venue once it listens.
@@ -311,11 +356,15 @@ async def serve(
     `speed` is market time per real time, or None for flat out. The clock starts when `audience`
     sessions have subscribed (a client of two asset classes has two). `patient`: a paced tape waits
     for a client that is too slow for it, as a flat-out one does. Port 0 takes any free one.
+    `account`: serve trading too, on a port of its own; a made-up market then opens at once.
+    `faults`: what goes wrong on purpose.
 
     Raises:
-        ConfigError: it cannot listen on that host and port.
+        ConfigError: it cannot listen on that host and port, or the account cannot be used.
     """
-    venue = Venue(market, credentials, speed, limits, audience, patient)
+    if account is not None and market.start is None:
+        audience = 0
+    venue = Venue(market, credentials, speed, limits, audience, patient, faults)
     try:
         server = await listen(
             venue.attend,
@@ -335,9 +384,15 @@ async def serve(
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         message = f"the venue cannot listen on {host}:{port}: {reason}; name another port"
         raise ConfigError(message) from error
-    async with server:
+    async with server, AsyncExitStack() as stack:
         bound = server.sockets[0].getsockname()[1]
         venue.url = f"ws://[{host}]:{bound}" if ":" in host else f"ws://{host}:{bound}"
+        if account is not None:
+            # Its HTTP server is imported only where it is asked for, and off the loop.
+            shell = await anyio.to_thread.run_sync(import_module, "feeds.venue.trading_server")
+            venue.trading, venue.trading_url = await stack.enter_async_context(
+                shell.trading(account, credentials, venue.faults, venue.opens, venue.now, host)
+            )
         task_status.started(venue)
         await venue.play()
         await anyio.sleep_forever()
