@@ -227,7 +227,7 @@ def test_what_a_holding_cost_is_what_closing_it_releases(fills: list[tuple[int, 
     if holding.quantity:
         assert (holding.cost > 0) == (holding.quantity > 0)
         holding.take(-holding.quantity, Decimal(1))
-    assert (holding.quantity, holding.cost) == (0, 0)
+    assert holding.quantity == holding.cost == 0
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=9, min_value=-1e9, max_value=1e9))
