@@ -72,20 +72,21 @@ async def run_strategy(
     supervisor: Supervisor | None = None,
     board: Board | None = None,
     token: str | None = None,
+    on_reload: Callable[[], object] = lambda: None,
 ) -> Outcome:
     """Run one strategy to its end and return how it ended.
 
     `leave` is called from a thread, with one sentence, where a callback never returns: it ends the
     process. `supervisor` is told when the run has begun, that it lives, and that it stops.
     `board` is written for who watches; with one the control API is served, `token` being what it
-    takes over TCP.
+    takes over TCP. `on_reload` is called on the loop at SIGHUP; it must be short.
 
     Raises:
         TidegateError: the run could not begin; nothing is left behind.
     """
     name = type(strategy).__name__
     run_id = f"{name[:24]}-{secrets.token_hex(4)}"
-    log = log.bind(run=run_id)
+    log = log.bind(run=run_id, strategy=name)
     async with open_deployment(settings, name, log, _file_of(strategy)) as deployment:
 
         def left(sentence: str) -> None:
@@ -106,6 +107,7 @@ async def run_strategy(
                     None if leave is None else left,
                     deployment,
                     board,
+                    on_reload,
                 )
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(look_after, deployment, run.models, log)
@@ -189,6 +191,7 @@ def build_run(
     leave: Callable[[str], None] | None = None,
     deployment: Deployment | None = None,
     board: Board | None = None,
+    on_reload: Callable[[], object] = lambda: None,
 ) -> LiveRun:
     """Put a run together from what is open already; it has not begun.
 
@@ -231,6 +234,7 @@ def build_run(
         feed=feed,
         broker=broker,
         account=account,
+        on_reload=on_reload,
         training=training,
         models=models,
         clock=clock,

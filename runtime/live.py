@@ -155,8 +155,10 @@ class LiveRun:
         burden: Burden,
         on_status: Callable[[dict[str, object]], Awaitable[None]] | None = None,
         account: Account | None = None,
+        on_reload: Callable[[], object] = lambda: None,
     ) -> None:
         self._account = account
+        self._on_reload = on_reload
         self.engine = engine
         self.id = engine.desk.run_id
         self.timeslice = watchdog.timeslice
@@ -549,6 +551,7 @@ class LiveRun:
             on_stop=self._on_stop_signal,
             on_toggle=self.training.toggle,
             on_train_now=self.training.train_now,
+            on_reload=self._on_reload,
             on_heard=self._hear,
         )
 

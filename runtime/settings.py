@@ -173,11 +173,18 @@ class ControlSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`format`: auto is text on a terminal and JSON lines elsewhere."""
+    """What is told, how, and where.
+
+    `format`: auto is text on a terminal and JSON lines elsewhere. `file`: lines go there as well;
+    at `file_mb` megabytes it becomes FILE.1, of which the last five are kept (0 never does).
+    `repeats`: the same line is told so many times a second, then counted; 0 sets no limit.
+    """
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "text", "json"] = "auto"
     file: str | None = None
+    file_mb: int = 100
+    repeats: int = 20
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -440,6 +447,11 @@ def _check_values(settings: Settings, where: str) -> None:
             engine.stop_grace_seconds >= 0,
             "0 or more",
         ),
+    ]
+    log = settings.log
+    rows += [
+        ("log.file_mb", log.file_mb, 0 <= log.file_mb <= 1_000_000, "0 to 1000000 is allowed"),
+        ("log.repeats", log.repeats, log.repeats >= 0, "0 or more"),
     ]
     for key, value, good, allowed in rows:
         if not good:

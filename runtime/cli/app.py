@@ -12,6 +12,7 @@ from runtime.errors import (
     TidegateError,
     VenueRefused,
 )
+from runtime.redaction import KNOWN
 
 app = typer.Typer(
     help="Trade machine-learning strategies live: training never disturbs trading.",
@@ -25,7 +26,7 @@ app = typer.Typer(
 def fail(error: TidegateError) -> int:
     """Say it in one sentence; whose turn it is decides the code."""
     with suppress(OSError):  # a full disk behind it, say: the code still tells
-        sys.stderr.write(f"tidegate: {error}\n")
+        sys.stderr.write(KNOWN.hide(f"tidegate: {error}\n"))
     match error:
         case AlreadyRunning():
             return 3

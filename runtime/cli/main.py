@@ -16,6 +16,7 @@ from runtime.control.first import stand_aside
 from runtime.control.leaving import leave
 from runtime.control.signals import hold_back
 from runtime.errors import InternalError, TidegateError
+from runtime.redaction import KNOWN
 
 __all__ = ["backtest", "control", "main", "models", "record", "run", "sweep", "venue"]
 
@@ -39,6 +40,7 @@ def main() -> NoReturn:
     """Run the command line; the only place that turns errors into exit codes."""
     stand_aside()
     hold_back()
+    KNOWN.learn_environment(os.environ)
     sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop_before_start)

@@ -36,6 +36,7 @@ from runtime.cli.options import (
 from runtime.cli.stopping import stop_came_early
 from runtime.control.leaving import leave, see_out
 from runtime.errors import ConfigError, Stopped
+from runtime.redaction import KNOWN
 
 
 @app.command()
@@ -168,6 +169,15 @@ def run_to_exit(
         raise ConfigError("--data is empty: a file or folder of recorded market data is needed")
     settings, ignored = load_settings(config, overrides)
     check_feed_options(overrides["feed"], settings.feed)
+    KNOWN.learn_address(settings.feed.url)
+    KNOWN.learn_address(settings.feed.rest_url)
+    KNOWN.learn_address(settings.feed.proxy)
+    token = os.environ.get("TIDEGATE_API_TOKEN") or None
+    if token is not None and not (token.isascii() and token.isprintable() and len(token) >= 16):
+        raise ConfigError(
+            "TIDEGATE_API_TOKEN is too easy to guess: at least 16 printable ASCII characters are "
+            "needed"
+        )
     loaded = load_strategy(strategy)
     if stop_came_early():
         raise Stopped(0)  # and the file has swallowed it
@@ -180,10 +190,13 @@ def run_to_exit(
     from runtime.control.board import Board  # noqa: PLC0415
     from runtime.control.logs import open_log  # noqa: PLC0415
     from runtime.control.notify import supervisor_of  # noqa: PLC0415
+    from runtime.control.reload import Reload  # noqa: PLC0415
     from runtime.control.strays import hear_strays  # noqa: PLC0415
 
     board = Board(time.time_ns)
     with open_log(settings.log, tap=board.wrote) as (log, writer):
+        board.places.append(writer.statistics)
+        reload = Reload(log, writer, settings, lambda: load_settings(config, overrides)[0])
 
         def left(sentence: str) -> None:
             writer.close()
@@ -203,7 +216,8 @@ def run_to_exit(
                 leave=left,
                 supervisor=supervisor_of(os.environ, os.getpid()),
                 board=board,
-                token=os.environ.get("TIDEGATE_API_TOKEN"),
+                token=token,
+                on_reload=reload.ask,
             )
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_IGN)  # it has ended, and goes on to say how

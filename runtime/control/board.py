@@ -55,6 +55,20 @@ class Snapshot(msgspec.Struct, frozen=True):
     latency: Mapping[float, int]
 
 
+class LogPlace(msgspec.Struct, frozen=True):
+    """How one place that lines of the log go to stands.
+
+    `written` and `dropped` count lines since the start, `waiting` those in its queue now; `trouble`
+    is one sentence while it cannot be written to, else "".
+    """
+
+    place: str
+    written: int = 0
+    dropped: int = 0
+    waiting: int = 0
+    trouble: str = ""
+
+
 class Identity(msgspec.Struct, frozen=True):
     """Which run it is: `started` in ns UTC, `pid` its process."""
 
@@ -77,6 +91,7 @@ class Board:
         training: the newest of what training did.
         curve: the account over the wall clock's time.
         prices: of the first symbols, each second: time (ns UTC) and price.
+        places: each tells, from any thread, how places that lines go to stand.
     """
 
     def __init__(self, now: Callable[[], int], lines: int = LINES) -> None:
@@ -86,6 +101,7 @@ class Board:
         self.training: deque[TrainingRow] = deque(maxlen=TRAINING_ROWS)
         self.curve = Curve()
         self.prices: dict[str, deque[tuple[int, float]]] = {}
+        self.places: list[Callable[[], tuple[LogPlace, ...]]] = []
         self._lines: deque[Line] = deque(maxlen=lines)
         self._number = 0
         self._writing = threading.Lock()  # lines come from the loop, from jobs and the watchdog
@@ -108,6 +124,10 @@ class Board:
             skip = max(0, after - first + 1)
             found = list(islice(self._lines, skip, skip + most))
         return found, max(0, first - after - 1)
+
+    def log_places(self) -> list[LogPlace]:
+        """Return how each place that lines go to stands; from any thread."""
+        return [place for tell in self.places for place in tell()]
 
     def trained(self, update: TrainingUpdate) -> None:
         """Take one update of training; on the loop."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import RunFailed
+from runtime.redaction import KNOWN
 
 FILE = "heartbeat.json"
 FRESH_SECONDS = 30.0
@@ -21,6 +22,7 @@ def write_heartbeat(folder: Path, run_id: str, status: Mapping[str, object]) -> 
     A disk that is full or gone does not end the run: the file then grows old, which is the sign.
     """
     text = json.dumps({"run": run_id, "pid": os.getpid(), "time": time.time(), **status})
+    text = KNOWN.hide(text)  # a reason may quote anything
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=folder, prefix=".heartbeat-")

@@ -6,6 +6,8 @@ import threading
 from contextlib import suppress
 from typing import NoReturn
 
+from runtime.redaction import KNOWN
+
 FLUSH_SECONDS = 1.0
 HELD_SECONDS = 4.0
 _last_word = threading.Lock()  # taken by the first that gives up waiting, and never given back
@@ -21,7 +23,7 @@ def leave(code: int, *, at_once: bool = False, words: str = "") -> NoReturn:
 
     def flush() -> None:
         with suppress(OSError, ValueError):
-            sys.stderr.write(words)
+            sys.stderr.write(KNOWN.hide(words))
         with suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()

@@ -5,18 +5,16 @@ say how many, and nothing else.
 """
 
 import contextlib
-import logging
-import os
 from collections.abc import Iterator
-from io import TextIOWrapper
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 import anyio
 import msgspec
 
-from runtime.control.board import Board, Line
+from runtime.control.board import Board, Line, LogPlace
+from runtime.control.rotation import LogFile
 from runtime.disk import DiskThread
+from runtime.redaction import KNOWN
 
 FILE = "log.jsonl"
 MOST_BYTES, KEPT = 10_000_000, 5
@@ -27,6 +25,7 @@ CHUNK = 2_000
 async def keep_log(board: Board, folder: Path) -> None:
     """Write what the board is told, until cancelled; then what is left of it."""
     disk, file = DiskThread("log-file"), _File(folder / FILE)
+    board.places.append(file.statistics)
     after = 0
     try:
         while True:
@@ -39,46 +38,45 @@ async def keep_log(board: Board, folder: Path) -> None:
         disk.close()
 
 
-class _Handler(RotatingFileHandler):
-    """Makes files for their owner only, and fails as it is told to: the caller counts."""
-
-    def _open(self) -> TextIOWrapper:
-        handle = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        return open(handle, "a", encoding=self.encoding)  # closed by the handler
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
-        raise  # noqa: PLE0704  # it is called while the error is handled
-
-
 class _File:
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._handler: RotatingFileHandler | None = None
+        self._file: LogFile | None = None
+        self._written = self._dropped = 0
+        self._trouble = ""
 
     def take(self, board: Board, after: int) -> int:
         """Write the lines above a number, and return the newest number."""
         while True:
             lines, missing = board.lines(after, CHUNK)
             if missing:
-                self._write(b'{"dropped": %d}' % missing)
+                self._dropped += missing
+                self._write(b'{"dropped": %d}' % missing, 0)
             for line in lines:
-                self._write(msgspec.json.encode(line, enc_hook=str))
+                self._write(msgspec.json.encode(line, enc_hook=str), 1)
                 after = line.number
             if len(lines) < CHUNK:
                 return after
 
-    def _write(self, text: bytes) -> None:
-        with contextlib.suppress(OSError):  # the disk is full or gone: trading goes on
-            if self._handler is None:
-                self._handler = _Handler(
-                    self._path, maxBytes=MOST_BYTES, backupCount=KEPT, encoding="utf-8"
-                )
-            record = logging.makeLogRecord({"msg": text.decode()})
-            self._handler.emit(record)
+    def statistics(self) -> tuple[LogPlace, ...]:
+        """Return how it stands; from any thread."""
+        return (LogPlace("kept", self._written, self._dropped, 0, self._trouble),)
+
+    def _write(self, text: bytes, lines: int) -> None:
+        try:
+            if self._file is None:
+                self._file = LogFile(self._path, MOST_BYTES, KEPT)
+            self._file.write(KNOWN.hide(text.decode()) + "\n")
+        except OSError as error:  # the disk is full or gone: trading goes on
+            self._trouble = error.strerror or str(error)
+            self._dropped += lines
+        else:
+            self._trouble = ""
+            self._written += lines
 
     def close(self) -> None:
-        if self._handler is not None:
-            self._handler.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def kept_lines(folder: Path) -> Iterator[Line]:

@@ -1,17 +1,18 @@
-"""Lines leave the loop as text and are written by a thread: a blocked pipe never blocks trading.
+"""Lines leave the loop as text and are written by threads: a blocked pipe never blocks trading.
 
-The queue is bounded; what does not fit is dropped and counted, and the count is told in the next
-line that fits; warnings and errors have room of their own. A value too large for a line is cut.
-Text on a terminal, JSON lines elsewhere; `at` is engine time where that is not now.
+A value too large for a line is cut, secrets are hidden, the same line over and over is counted
+rather than told. Text on a terminal, JSON lines elsewhere; `at` is engine time where that is not
+now.
 """
 
-import json
-import queue
+import os
 import reprlib
 import sys
 import threading
-from collections.abc import Callable, Container, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager, suppress
+import time
+import traceback
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,24 +21,26 @@ import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
 from feeds.errors import ConfigError
+from runtime.control.repeats import Repeated, Repeats
+from runtime.control.rotation import LogFile
+from runtime.control.sinks import Sink, Sinks, file_sink, stream_sink
+from runtime.redaction import KNOWN
 from runtime.settings import LogSettings
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # Words with a meaning of their own on the way to a line: an author's field of that name gets a "_".
 OUR_WORDS = frozenset(
     {
-        *("self", "method_name", "event", "level", "timestamp", "run"),
+        *("self", "method_name", "event", "level", "timestamp", "run", "strategy"),
         *("exc_info", "exception", "traceback", "stack", "stack_info"),
     }
 )
 Tap = Callable[[str, str, Mapping[str, Any]], None]
-QUEUE_LINES = 10_000
-GRAVE_LINES = 50_000
-"""Bound of the queue for warnings and errors: a storm of signals must find room."""
+Renderer = Callable[[str, MutableMapping[str, Any]], str]
 PLAIN = (str, int, float, bool, type(None))
 VALUE_CHARS = 20_000
 VALUE_PARTS = 1_000
-DRAIN_SECONDS = 2.0
+MEGABYTE = 1_000_000
 
 
 def free_names(fields: Mapping[str, object], taken: Container[str] = ()) -> dict[str, object]:
@@ -51,74 +54,26 @@ def free_names(fields: Mapping[str, object], taken: Container[str] = ()) -> dict
     return named
 
 
-class LineWriter:
-    """Writes lines to streams from a thread of its own.
-
-    `dropped` counts lines that found the queue full, or a stream that refused them. The thread
-    also calls `at_end`: a file that blocks its writer would block whoever else closes it.
-    """
-
-    def __init__(
-        self, write: list[Callable[[str], None]], at_end: Callable[[], None] | None = None
-    ) -> None:
-        self.dropped = 0
-        self.is_closed = False
-        self._at_end = at_end
-        self._told = 0
-        self._write = write
-        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        # Daemon: a stream that nobody reads must not keep the process from leaving.
-        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
-        self._thread.start()
-
-    def put(self, line: str) -> None:
-        """Queue one line; never blocks."""
-        self._put(line, QUEUE_LINES)
-
-    def put_grave(self, line: str) -> None:
-        """Queue a line that has room where others have none."""
-        self._put(line, QUEUE_LINES + GRAVE_LINES)
-
-    def _put(self, line: str, bound: int) -> None:
-        if self._lines.qsize() >= bound:
-            self.dropped += 1
-            return
-        if self.dropped > self._told:
-            missing, self._told = self.dropped - self._told, self.dropped
-            self._lines.put(json.dumps({"event": "log lines dropped", "count": missing}))
-        self._lines.put(line)
-
-    def close(self) -> bool:
-        """Write what is queued, for at most two seconds; whether all of it is written."""
-        self.is_closed = True
-        self._lines.put(None)
-        self._thread.join(DRAIN_SECONDS)
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
-        while (line := self._lines.get()) is not None:
-            for write in self._write:
-                try:
-                    write(line + "\n")
-                except (OSError, ValueError):
-                    self.dropped += 1  # a full disk or a closed pipe does not end the run
-        if self._at_end is not None:
-            with suppress(OSError):
-                self._at_end()
-
-
 class _QueueLogger:
-    """The end of structlog's chain: every level is one rendered line."""
+    """The end of structlog's chain: each place gets the line as it is shown there."""
 
-    def __init__(self, writer: LineWriter) -> None:
-        self.debug = self.info = writer.put
-        self.warning = self.error = writer.put_grave
+    def __init__(self, shown: list[tuple[Renderer, Sink]]) -> None:
+        self._shown = shown
+
+    def info(self, level: str, event: Mapping[str, Any]) -> None:
+        """Queue one line."""
+        is_grave = LEVELS[level] >= LEVELS["warning"]
+        for render, sink in self._shown:
+            sink.put(render(level, dict(event)), grave=is_grave)
+
+    debug = warning = error = info
 
 
 def _short(text: str) -> str:
+    """Hide what is secret, and cut what is long."""
     if len(text) <= VALUE_CHARS:
-        return text
-    return f"{text[:VALUE_CHARS]}... ({len(text)} characters)"
+        return KNOWN.hide(text)
+    return f"{KNOWN.hide_cut(text, VALUE_CHARS)}... ({len(text)} characters)"
 
 
 def _text(value: object) -> str:
@@ -128,15 +83,35 @@ def _text(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
+class _Excerpt(reprlib.Repr):
+    """Shows a few of many parts, and no part of a secret."""
+
+    def repr_str(self, text: str, level: int) -> str:
+        return super().repr_str(_short(text), level)
+
+    def repr_instance(self, value: object, level: int) -> str:
+        return super().repr_str(_text(value), level)
+
+
+_excerpt = _Excerpt().repr
+
+
 def _cut(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Keep a line within bounds: rendering a million numbers would hold up the loop."""
+    """Keep a line within bounds: rendering a million numbers would hold up the loop.
+
+    What an exception says is text from here on, without the values of its variables.
+    """
+    raised = event.get("exc_info")
+    if isinstance(raised, BaseException):
+        del event["exc_info"]
+        event["traceback"] = "".join(traceback.format_exception(raised))
     for key, value in event.items():
         if isinstance(value, str):
             event[key] = _short(value)
         elif (
             isinstance(value, list | tuple | set | frozenset | dict) and _parts(value) > VALUE_PARTS
         ):
-            event[key] = f"{reprlib.repr(value)} ({len(value)} at the top)"
+            event[key] = f"{_excerpt(value)} ({len(value)} at the top)"
         elif isinstance(value, int) and value.bit_length() > VALUE_PARTS:
             event[key] = _short(hex(value))  # Python has no decimal text for a huge one
     return event
@@ -174,6 +149,7 @@ def _kept(value: object) -> object:
 def _plain_values(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Show money and enums as people write them; a terminal shows one run, so not its name."""
     event.pop("run", None)
+    event.pop("strategy", None)
     if "traceback" in event:
         event["exception"] = event.pop("traceback")  # the renderer's word for several lines
     for key, value in event.items():
@@ -199,11 +175,46 @@ def _escaped(text: str, allowed: str = "") -> str:
     return "".join(c if c.isprintable() or c in allowed else repr(c)[1:-1] for c in text)
 
 
+class _Counted:
+    """Holds back the same line over and over, and tells how often it came."""
+
+    def __init__(self, most: int, tell: Callable[[Repeated], None]) -> None:
+        self._repeats = Repeats(most)
+        self._tell = tell
+        self._looking = threading.Lock()  # lines come from the loop, from jobs and the watchdog
+
+    def __call__(
+        self, _: object, level: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Let a line pass, or not."""
+        now = time.monotonic_ns()
+        with self._looking:
+            may_pass = self._repeats.may_pass(_same(level, event), _text(event["event"]), now)
+            due = self._repeats.due(now)
+        for each in due:
+            self._tell(each)
+        if not may_pass:
+            raise structlog.DropEvent
+        return event
+
+    def rest(self) -> None:
+        """Tell what was not told yet."""
+        with self._looking:
+            rest = self._repeats.rest()
+        for each in rest:
+            self._tell(each)
+
+
+def _same(level: str, event: Mapping[str, Any]) -> Hashable:
+    """Return what is equal for the same line: of its level and all that it says, nothing kept."""
+    return hash((level, *((key, _kept(value)) for key, value in event.items())))
+
+
 @contextmanager
 def open_log(
     settings: LogSettings, stream: TextIO | None = None, tap: Tap | None = None
-) -> Iterator[tuple[FilteringBoundLogger, LineWriter]]:
-    """Give a logger that never blocks its caller, and the writer behind it.
+) -> Iterator[tuple[FilteringBoundLogger, Sinks]]:
+    """Give a logger that never blocks its caller, and where its lines go.
 
     Args:
         settings: level, format, file.
@@ -214,51 +225,97 @@ def open_log(
         ConfigError: log.file cannot be opened.
     """
     stream = stream or sys.stdout
-    writes, at_end = [_flushing(stream)], None
-    if settings.file is not None:
-        try:
-            file = Path(settings.file).open("a", encoding="utf-8")  # noqa: SIM115  # closed at_end
-        except OSError as error:
-            raise ConfigError(f"log.file is {settings.file}: {error.strerror}") from None
-        writes.append(_flushing(file))
-        at_end = file.close
-    writer = LineWriter(writes, at_end)
-    logger: FilteringBoundLogger = structlog.wrap_logger(
-        _QueueLogger(writer),
-        processors=[_cut, *([_tapped(tap)] if tap else []), *_processors(settings, stream)],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[settings.level]),
-        cache_logger_on_first_use=True,
+    file = _file(settings)
+    shown = [
+        (
+            _renderer(_as_text(settings, stream), _has_colours(stream)),
+            stream_sink(stream, "stderr" if stream is sys.stderr else "stdout"),
+        )
+    ]
+    if file is not None:
+        shown.append((_renderer(settings.format == "text", colours=False), file_sink(file)))
+    sinks = Sinks([sink for _, sink in shown], LEVELS[settings.level])
+
+    def loud_enough(
+        _: object, level: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        if LEVELS[level] < sinks.least:
+            raise structlog.DropEvent
+        return event
+
+    def wrapped(*between: Processor) -> FilteringBoundLogger:
+        logger: FilteringBoundLogger = structlog.wrap_logger(
+            _QueueLogger(shown),
+            processors=[
+                *(loud_enough, _cut, *between, *([_tapped(tap)] if tap else [])),
+                lambda _, level, event: ((level, event), {}),
+            ],
+            # All levels: which are told may change while the run goes on.
+            wrapper_class=structlog.make_filtering_bound_logger(LEVELS["debug"]),
+            cache_logger_on_first_use=True,
+        )
+        return logger
+
+    plain = wrapped()
+    counted = _Counted(
+        settings.repeats,
+        lambda each: plain.warning("the same line came again", line=each.event, count=each.count),
     )
     try:
-        yield logger, writer
+        yield (wrapped(counted) if settings.repeats else plain), sinks
     finally:
-        writer.close()
+        if not sinks.is_closed:
+            counted.rest()
+            sinks.close()
 
 
-def _flushing(stream: TextIO) -> Callable[[str], None]:
-    def write(line: str) -> None:
-        stream.write(line)
-        stream.flush()
+def _file(settings: LogSettings) -> LogFile | None:
+    if settings.file is None:
+        return None
+    try:
+        return LogFile(Path(settings.file), settings.file_mb * MEGABYTE)
+    except OSError as error:
+        raise ConfigError(f"log.file is {settings.file}: {error.strerror}") from None
 
-    return write
+
+def _as_text(settings: LogSettings, stream: TextIO) -> bool:
+    return settings.format == "text" or (settings.format == "auto" and stream.isatty())
 
 
-def _processors(settings: LogSettings, stream: TextIO) -> list[Processor]:
-    as_text = settings.format == "text" or (settings.format == "auto" and stream.isatty())
-    if as_text:
-        return [
-            _plain_values,
-            _no_control_characters,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-            structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=28, sort_keys=False),
-        ]
-    return [
+def _has_colours(stream: TextIO) -> bool:
+    """Say whether colours are wanted: on a terminal that can, unless NO_COLOR says otherwise."""
+    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return wanted and stream.isatty()
+
+
+def _renderer(as_text: bool, colours: bool) -> Renderer:
+    """Return what makes one line of an event."""
+    processors: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _head_first,
         _json,
     ]
+    if as_text:
+        processors = [
+            _plain_values,
+            _no_control_characters,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(
+                colors=colours,
+                pad_event_to=28,
+                sort_keys=False,
+                exception_formatter=structlog.dev.plain_traceback,
+            ),
+        ]
+
+    def render(level: str, event: Any) -> str:
+        for process in processors:
+            event = process(None, level, event)
+        return str(event)
+
+    return render
 
 
 def _head_first(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

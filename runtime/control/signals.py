@@ -1,4 +1,4 @@
-"""Signals become calls on the loop: stop in order, stop at once, toggle training, train now.
+"""Signals become calls on the loop: stop in order or at once, toggle training, train now, reload.
 
 A thread reads them from a pipe that the operating system's own handler writes to: one byte for each
 signal delivered, whatever the loop does meanwhile; so none is lost, none is torn, and a stop is
@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 import anyio
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
-LISTENED = (*STOPS, signal.SIGUSR1, signal.SIGUSR2)
+LISTENED = (*STOPS, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 AT_ONCE = 8
 """Signals delivered in one turn of the loop: a storm of them must not hold up the ticks."""
 CHUNK = 65536
@@ -37,16 +37,19 @@ async def listen(
     on_stop: Callable[[str], None],
     on_toggle: Callable[[str], object],
     on_train_now: Callable[[str], object],
+    on_reload: Callable[[], object] = lambda: None,
     on_heard: Callable[[signal.Signals], None] = lambda _: None,
 ) -> None:
     """Deliver each signal to its handler, with the signal's name and in order, until cancelled.
 
-    Afterwards signals go where they went before. `on_heard` is told of each at once, in the thread
-    that hears it: it must be short.
+    SIGHUP reloads, unless it says that the terminal has gone from which all this was started: that
+    is a stop. Afterwards signals go where they went before. `on_heard` is told of each at once, in
+    the thread that hears it: it must be short.
     """
     loop = asyncio.get_running_loop()
     waiting: deque[signal.Signals] = deque()
     come = asyncio.Event()
+    had_terminal = _has_terminal()
 
     def hear(numbers: list[signal.Signals]) -> None:
         for number in numbers:
@@ -60,6 +63,8 @@ async def listen(
             on_toggle(number.name)
         elif number == signal.SIGUSR2:
             on_train_now(number.name)
+        elif number == signal.SIGHUP and (_has_terminal() or not had_terminal):
+            on_reload()
         else:
             on_stop(number.name)
 
@@ -98,6 +103,15 @@ def _heard_by(hear: Callable[[list[signal.Signals]], None]) -> Iterator[None]:
             signal.signal(number, handler or signal.SIG_DFL)
         signal.set_wakeup_fd(elsewhere)
         os.close(theirs)  # the thread reads what is left, and ends
+
+
+def _has_terminal() -> bool:
+    """Say whether this process has a terminal that it could be stopped from."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def _noted(_: int, __: object) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from runtime.callbacks import describe
-from runtime.control.logs import LineWriter
+from runtime.control.sinks import Sinks
+from runtime.redaction import KNOWN
 
 
-def hear_strays(log: FilteringBoundLogger, writer: LineWriter) -> None:
+def hear_strays(log: FilteringBoundLogger, writer: Sinks) -> None:
     """Have the running loop and this process log what would be a traceback on stderr.
 
     For the rest of the process: what comes after the log has been closed is a sentence on stderr.
@@ -23,7 +24,8 @@ def hear_strays(log: FilteringBoundLogger, writer: LineWriter) -> None:
         said = describe(error) if error is not None else ""
         if writer.is_closed:
             with suppress(OSError, ValueError):
-                sys.stderr.write(f"tidegate: failed in the background: {where}: {said}\n")
+                sentence = KNOWN.hide(f"tidegate: failed in the background: {where}: {said}\n")
+                sys.stderr.write(sentence)
             return
         log.error("failed in the background", where=where, error=said)
         if error is not None:

@@ -15,6 +15,7 @@ import msgspec
 
 from feeds.events import Symbol
 from runtime.errors import ConfigError, TidegateError
+from runtime.redaction import KNOWN
 from runtime.trading.orders import (
     ClientOrderId,
     Fill,
@@ -185,7 +186,7 @@ def _row(entry: Entry) -> tuple[str, tuple[object, ...]]:
                         str(entry.quantity),
                         str(entry.type),
                     ),
-                    *(limit, str(entry.time_in_force), entry.tag, entry.created),
+                    *(limit, str(entry.time_in_force), KNOWN.hide(entry.tag), entry.created),
                 )
             ),
         )
@@ -197,7 +198,7 @@ def _row(entry: Entry) -> tuple[str, tuple[object, ...]]:
     )
     return (
         "INSERT OR IGNORE INTO reports VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        _sealed((entry.order_id, str(entry.kind), entry.time, entry.reason, *executed)),
+        _sealed((entry.order_id, str(entry.kind), entry.time, KNOWN.hide(entry.reason), *executed)),
     )
 
 

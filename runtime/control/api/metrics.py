@@ -42,6 +42,7 @@ class _Metrics(Collector):
         yield _gauge("start_time_seconds", "when the run began", identity.started / 1e9)
         yield _gauge("snapshot_time_seconds", "when these figures were taken", snapshot.time / 1e9)
         yield from _counts(snapshot)
+        yield from _log(self._board)
         yield from _account(snapshot)
         yield from _training(snapshot)
         yield from _models(snapshot)
@@ -56,11 +57,25 @@ def _counts(snapshot: Snapshot) -> Iterator[Metric]:
     lines = snapshot.feed.get("connections", ())
     live = sum(line["state"] == "live" for line in lines)
     yield _gauge("connections_live", "connections of the feed that are up", live)
-    yield CounterMetricFamily(
-        "tidegate_log_lines_dropped",
-        "lines of the log that found no room",
-        value=snapshot.status.get("log_dropped", 0),
+
+
+def _log(board: Board) -> Iterator[Metric]:
+    written = CounterMetricFamily(
+        "tidegate_log_lines_written", "lines of the log that were written", labels=["place"]
     )
+    dropped = CounterMetricFamily(
+        "tidegate_log_lines_dropped",
+        "lines of the log that found no room, or could not be written",
+        labels=["place"],
+    )
+    trouble = GaugeMetricFamily(
+        "tidegate_log_trouble", "1 while lines cannot be written there", labels=["place"]
+    )
+    for place in board.log_places():
+        written.add_metric([place.place], place.written)
+        dropped.add_metric([place.place], place.dropped)
+        trouble.add_metric([place.place], float(bool(place.trouble)))
+    yield from (written, dropped, trouble)
 
 
 def _account(snapshot: Snapshot) -> Iterator[Metric]:

@@ -21,6 +21,7 @@ from runtime.control.api.pages import asset, page
 from runtime.control.api.problems import problem
 from runtime.control.board import LEVELS, Board, Line, chosen
 from runtime.errors import ConfigError, TidegateError
+from runtime.redaction import KNOWN
 
 MOST_LINES = 1_000
 PACE_SECONDS = 0.25
@@ -104,7 +105,8 @@ class Api:
 
     async def _metrics(self, _: Request) -> Response:
         await self._look()
-        return Response(exposition(self._board), media_type="text/plain; version=0.0.4")
+        figures = KNOWN.hide_bytes(exposition(self._board))
+        return Response(figures, media_type="text/plain; version=0.0.4")
 
     async def _openapi(self, _: Request) -> Response:
         return _json(openapi())
@@ -128,6 +130,7 @@ class Api:
             for field in snapshot.__struct_fields__
             if field not in {"lag", "latency", "orders"}
         }
+        whole["log"] = msgspec.to_builtins(self._board.log_places())
         return whole
 
     async def _training(self, _: Request) -> Response:
@@ -251,7 +254,7 @@ def _json(value: object, status: int = 200) -> Response:
 
 
 def _encode(value: object) -> bytes:
-    return msgspec.json.encode(value, enc_hook=str)
+    return KNOWN.hide_bytes(msgspec.json.encode(value, enc_hook=str))
 
 
 def _event(name: str, value: object, number: int | None = None) -> ServerSentEvent:

@@ -22,6 +22,7 @@ from runtime.control.api.operator import Operator
 from runtime.control.board import Board
 from runtime.disk import write_whole
 from runtime.errors import ConfigError
+from runtime.redaction import KNOWN
 
 SOCKET, TOKEN = "api.sock", "api.token"
 MOST_CONNECTIONS = 1_100
@@ -57,6 +58,7 @@ async def serving(
     sockets = await anyio.to_thread.run_sync(_open, folder, tcp, log)
     if tcp is not None and token is None:
         token = await anyio.to_thread.run_sync(_token, folder)
+    KNOWN.learn(token or "")
     server = _Server(sockets, board, operator, stuck, token, log)
     for each in sockets:
         if each.family != socket.AF_UNIX:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from runtime.redaction import names_secret
 from runtime.training.isolation.channel import Channel, Received
 from runtime.training.isolation.framing import BrokenFrame, FrameReader
 from runtime.training.isolation.messages import (
@@ -44,8 +45,6 @@ CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
 OURS = ("TIDEGATE_", "APCA_", "ALPACA_")
-SECRET_WORDS = ("SECRET", "TOKEN", "PASSWORD", "PASSWD", "CREDENTIAL", "APIKEY", "PRIVATE")
-SECRET_PARTS = frozenset({"KEY", "KEYS", "AUTH", "PAT", "PW"})
 
 
 def memory_of_machine() -> int:
@@ -84,16 +83,12 @@ class WorkerDied(Exception):
 
 def environment(ours: Mapping[str, str], native_threads: int) -> dict[str, str]:
     """Return what a worker may know of our environment: no keys of brokers, no secrets by name."""
-    kept = {name: value for name, value in ours.items() if not _is_secret(name.upper())}
+    kept = {
+        name: value
+        for name, value in ours.items()
+        if not (name.upper().startswith(OURS) or names_secret(name))
+    }
     return kept | dict.fromkeys(THREAD_LIMITS, str(native_threads))
-
-
-def _is_secret(name: str) -> bool:
-    return (
-        name.startswith(OURS)
-        or any(word in name for word in SECRET_WORDS)
-        or not SECRET_PARTS.isdisjoint(name.split("_"))
-    )
 
 
 class Worker:
