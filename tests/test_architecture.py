@@ -79,6 +79,7 @@ SHELLS = {
     "runtime.control.lag": "measures the event loop",
     "runtime.control.leaving": "ends the process",
     "runtime.control.logs": "writes the log",
+    "runtime.control.printed": "hears what is printed",
     "runtime.control.reload": "reads settings again, in a thread",
     "runtime.control.rotation": "a file",
     "runtime.control.sinks": "threads that write lines",

@@ -190,6 +190,7 @@ def run_to_exit(
     from runtime.control.board import Board  # noqa: PLC0415
     from runtime.control.logs import open_log  # noqa: PLC0415
     from runtime.control.notify import supervisor_of  # noqa: PLC0415
+    from runtime.control.printed import heard  # noqa: PLC0415
     from runtime.control.reload import Reload  # noqa: PLC0415
     from runtime.control.strays import hear_strays  # noqa: PLC0415
 
@@ -232,7 +233,8 @@ def run_to_exit(
             return code
 
         try:
-            code = anyio.run(to_its_end)
+            with heard(log):
+                code = anyio.run(to_its_end)
         except Exception:
             log.debug("failed", traceback=traceback.format_exc())
             raise

@@ -9,7 +9,7 @@ from tests.live.cli_kit import Running, run, strategy, wait_for_end, watched
 
 HUNG = """
 def on_data(self, slice):
-    print('{"event": "hung"}', flush=True)
+    print('hung')
     HANG
 def on_end_of_algorithm(self):
     self.log('goodbye')

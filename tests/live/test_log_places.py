@@ -13,7 +13,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from runtime.redaction import forms
-from tests.live.cli_kit import PATIENCE, TIDEGATE, Running, strategy, wait_for_end, watched
+from tests.live.cli_kit import HEAD, PATIENCE, TIDEGATE, Running, strategy, wait_for_end, watched
 
 TRADES = """
 def initialize(self):
@@ -151,6 +151,8 @@ def on_data(self, slice):
     if self.ticks == 5:
         self.train(self.fit, into=self.model, isolation='process')
         self.train(self.fit, into=self.model, isolation='thread')
+        print('printed here', self.key)
+        print('complained', self.key, file=sys.stderr)
     if self.ticks == 10:
         self.market_order('SPY', 1, tag=self.key)
         self.log(self.key, url=f'https://me:{self.key}@venue/?k={self.key}', many=[self.key])
@@ -168,7 +170,13 @@ def test_planted_secrets_are_in_no_byte_that_is_written(tmp_path: Path) -> None:
     written = b""
     with Running(
         tmp_path,
-        *("run", strategy(tmp_path, SAYS), *RATE, "--log-level", "debug"),
+        *(
+            "run",
+            strategy(tmp_path, SAYS, head="import sys\n" + HEAD),
+            *RATE,
+            "--log-level",
+            "debug",
+        ),
         *("--api", "127.0.0.1:0", "--log-file", str(tmp_path / "run.log")),
         env=env,
     ) as running:
@@ -183,7 +191,11 @@ def test_planted_secrets_are_in_no_byte_that_is_written(tmp_path: Path) -> None:
             written += http.post("/v1/training/cancel", json={"job": key}).content
         ended = running.end()
     assert ended.code == 1
+    assert ended.stderr.startswith("complained ***\ntidegate: ")
     assert "broken by ***" in ended.stderr
+    assert [line["printed"] for line in ended.lines if line["event"] == "printed here ***"] == [
+        True
+    ]
     written += (ended.stdout + ended.stderr).encode()
     kept = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "mine.py"]
     written += b"".join(path.read_bytes() for path in kept if "venv" not in path.parts)

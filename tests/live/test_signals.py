@@ -38,7 +38,7 @@ def initialize(self):
     self.add_security('SPY', Resolution.TICK)
     self.train(self.stuck)
 def stuck(self):
-    print('{"event": "stuck"}', flush=True)
+    print('stuck')
     HANG
 def on_end_of_algorithm(self):
     self.log('goodbye')
