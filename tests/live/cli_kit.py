@@ -42,7 +42,7 @@ def strategy(folder: Path, body: str, name: str = "mine.py", head: str = HEAD) -
 INITIALIZE = "def initialize(self):\n    self.add_security('SPY', Resolution.TICK)\n"
 CHATTY = """
 def on_data(self, slice):
-    self.log('data')
+    self.log('data', time=self.time)
 def on_end_of_algorithm(self):
     self.log('goodbye')
 """
