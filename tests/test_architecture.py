@@ -44,6 +44,7 @@ SHELLS = {
     "feeds.venue.server": "sockets of the other party",
     "runtime.assembly": "knows every concrete class",
     "runtime.cli": "begins and ends the process",
+    "runtime.cli.app": "says what went wrong",
     "runtime.cli.main": "begins and ends the process",
     "runtime.cli.models": "looks into the state folder",
     "runtime.cli.options": "reads the environment",
