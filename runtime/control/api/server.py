@@ -27,6 +27,8 @@ from runtime.redaction import KNOWN
 SOCKET, TOKEN = "api.sock", "api.token"
 MOST_CONNECTIONS = 1_100
 END_SECONDS = 2.0
+BACKLOG = 128
+"""Who asks before the server has begun waits in this line, and is answered then."""
 LONGEST_PATH = 100
 """Of a Unix socket's address; the kernel takes 107 bytes."""
 
@@ -87,6 +89,7 @@ def _open(
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))
+            listener.listen(BACKLOG)
         except OSError as error:
             listener.close()
             for each in sockets:
@@ -118,11 +121,10 @@ def _unix(path: Path) -> socket.socket:
             if path.stat().st_uid != os.getuid():
                 raise OSError("it is somebody else's")
             path.unlink()
-        before = os.umask(0o177)  # from its first moment nobody else can open it
-        try:
-            listener.bind(str(path))
-        finally:
-            os.umask(before)
+        # Its file has these permissions from its first moment, whatever the umask allows beside.
+        os.fchmod(listener.fileno(), 0o600)
+        listener.bind(str(path))
+        listener.listen(BACKLOG)
     except BaseException:
         listener.close()
         raise
