@@ -26,6 +26,8 @@ from feeds.session import END_OF_TAPE, ConnectionSettings, Ended, Session, only
 FORBIDDEN = {401, 403}
 RENEW_BETWEEN = 0.90, 0.95
 """Shares of a connection's life between which it is renewed, so that many don't do it at once."""
+CLOCKS_AGREE = 10 * SECOND
+"""By how much a venue of the present may be behind us, for its data's way and its own clock."""
 
 Make = Callable[[Sequence[Subscription]], VenueProtocol]
 
@@ -299,15 +301,28 @@ class Connection:
                 beside.cancel_scope.cancel()
         with anyio.move_on_after(self._settings.overlap.total_seconds()):
             await old.done.wait()
+        if session.done.is_set():
+            return None
         if old.done.is_set():
             self._retire(old.core)
         self._core, self._leader = core, session
         self._renewals += 1
         await old.close()
         await old.done.wait()
+        if not old.is_whole:  # maybe with trades in it that the new one never had
+            await self._deliver(self._unproven(old))
         renewed = "renewed before the venue's planned cut"
         await self._deliver([self._status(FeedState.LIVE, renewed)])
         return session
+
+    def _unproven(self, old: Session) -> list[Event]:
+        """Tell a connection's end as a gap where no number tells whether there is one."""
+        known = self._core.continuity.latest
+        latest = _latest_of(old) or self._latest
+        if latest is None or not any(known(symbol) for symbol in self.subscriptions):
+            return []
+        now = time.time_ns()
+        return [Gap(None, latest[0], max(latest[0], now), now, str(_ending(old)))]
 
     async def _tell_if_lost(self, session: Session) -> None:
         await session.done.wait()
@@ -392,12 +407,10 @@ class Connection:
 
     def _remember(self, session: Session) -> None:
         """Note where in the venue's time the data stopped; data and health reset the backoff."""
-        for event in reversed(session.latest):
-            if isinstance(event, (Trade, Quote, Bar, QuoteBar)):
-                self._latest = event.time, session.heard
-                if anyio.current_time() - session.since >= self._settings.health.total_seconds():
-                    self._backoff.data_came()
-                return
+        if latest := _latest_of(session):
+            self._latest = latest
+            if anyio.current_time() - session.since >= self._settings.health.total_seconds():
+                self._backoff.data_came()
 
     async def _tell_lost(self, reason: str) -> None:
         """Begin an outage."""
@@ -429,7 +442,12 @@ class Connection:
             start, since, reason = self._outage
             self._outage = None
             self._reconnects += 1
-            end = start + max(0, received - since)
+            ahead = start - since if self._skew is None else max(start - since, self._skew)
+            if (
+                ahead > -CLOCKS_AGREE
+            ):  # it is late, not behind: what it did until now may be missing
+                ahead = max(ahead, 0)
+            end = max(start, received + ahead)
             events.append(Gap(None, start, end, received, reason))
         events.append(self._status(FeedState.LIVE))
         self._events -= len(events)  # these are ours, not the venue's
@@ -438,6 +456,14 @@ class Connection:
 
 def _ending(session: Session) -> Exception:
     return session.ending or Dropped("the connection was lost")
+
+
+def _latest_of(session: Session) -> tuple[int, int] | None:
+    """The venue's time of the latest market data, and ours; None where there was none."""
+    for event in reversed(session.latest):
+        if isinstance(event, (Trade, Quote, Bar, QuoteBar)):
+            return event.time, session.heard
+    return None
 
 
 def _named(refused: dict[Symbol, str]) -> str:

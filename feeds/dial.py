@@ -100,7 +100,7 @@ async def dial(
         Dropped: another attempt may do.
         HttpRefusal: the venue answered with a status.
         Untrusted: the venue's certificate is not trusted.
-        ConfigError: the proxy is no proxy's URL.
+        ConfigError: the proxy is no proxy's URL, or needs a library that is not installed.
     """
     way: str | Literal[True] | None = None if address.is_here else proxy or True
     attempt = _Connect(
@@ -127,6 +127,10 @@ async def dial(
         raise Silent(f"no answer within {patience:.1f} s") from None
     except InvalidProxy as error:
         raise ConfigError(f"the proxy cannot be used: {error}") from None
+    except ImportError:
+        raise ConfigError(
+            "a SOCKS proxy needs python-socks: install tidegate[socks], or name an HTTP proxy"
+        ) from None
     except ProxyError as error:
         raise Dropped(f"the proxy does not let us through: {error}") from None
     except OSError as error:

@@ -76,6 +76,7 @@ class Session:
         done: set once `run` has ended, `ending` says of what.
         latest: events of the last frame that had any, since the session is live.
         heard: our time of that frame, ns: on a tape its events tell another.
+        is_whole: whether the venue itself ended it, so that nothing it said before is missing.
         skew: the largest of the sampled `event.time - event.received`, ns; None before data.
         since: when it became live, on the loop's clock.
     """
@@ -97,6 +98,7 @@ class Session:
         self.settled = anyio.Event()
         self.done = anyio.Event()
         self.ending: Exception | None = None
+        self.is_whole = False
         self.latest: Sequence[Event] = ()
         self.heard = 0
         self.skew: int | None = None
@@ -216,6 +218,7 @@ class Session:
 
     def _ending(self, closed: ConnectionClosed) -> Exception:
         said, sent = closed.rcvd, closed.sent
+        self.is_whole = said is not None
         if said is not None and said.code == 1000 and said.reason == END_OF_TAPE:
             return Ended()
         if self._verdict is not None:

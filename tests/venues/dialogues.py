@@ -1,11 +1,12 @@
 """How venues speak when a capture is played: what they expect to hear, and what they answer.
 
-A dialogue is one connection's. `hear` takes what the client says and returns the answers; a frame
-of the tape is for this client where `wants` says so; `answer` is for questions over HTTP.
+A dialogue is one connection's. `hear` takes what the client says and returns the answers; `tell`
+makes of a frame of the tape what this client is told, if anything; `answer` is for questions over
+HTTP.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,14 +14,35 @@ from tests.venues.tape import Tape
 
 
 class Dialogue(Protocol):
-    def hear(self, said: Any) -> list[str]: ...
+    @property
+    def greeting(self) -> Sequence[str | bytes]: ...
 
-    def wants(self, frame: Mapping[str, Any]) -> bool: ...
+    def hear(self, said: Any) -> Iterable[str | bytes]: ...
+
+    def tell(self, frame: Any) -> str | bytes | None: ...
 
     def answer(self, path: str) -> Any: ...
 
 
-class Coinbase:
+class Recorded:
+    """Tells frames as they were recorded to those who want them."""
+
+    greeting = ()
+
+    def tell(self, frame: Any) -> str | None:
+        return json.dumps(frame) if self.wants(frame) else None
+
+    def wants(self, frame: Mapping[str, Any]) -> bool:
+        raise NotImplementedError
+
+    def hear(self, said: Any) -> list[str]:
+        raise NotImplementedError
+
+    def answer(self, path: str) -> Any:
+        raise NotImplementedError
+
+
+class Coinbase(Recorded):
     """Subscriptions by product and channel, the full set for an answer, then `last_match`."""
 
     OF = {"match": "matches", "ticker": "ticker", "l2update": "level2_batch"}
@@ -66,7 +88,7 @@ class Coinbase:
         return [played[n] for n in sorted(played, reverse=True) if n < after][:limit]
 
 
-class Binance:
+class Binance(Recorded):
     """SUBSCRIBE with an id, which the answer bears; data wrapped with its stream's name."""
 
     def __init__(self, tape: Tape) -> None:
@@ -94,7 +116,7 @@ class Binance:
         return [{"symbol": name, **nothing} for name in names]
 
 
-class Bitstamp:
+class Bitstamp(Recorded):
     """One subscription a channel, each answered by itself."""
 
     def __init__(self, tape: Tape) -> None:
@@ -122,7 +144,7 @@ class Bitstamp:
         raise AssertionError(path)
 
 
-DIALOGUES: dict[str, Callable[[Tape], Dialogue]] = {
+DIALOGUES: dict[str, Callable[[Tape], Recorded]] = {
     "coinbase": Coinbase,
     "binance": Binance,
     "bitstamp": Bitstamp,

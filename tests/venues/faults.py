@@ -118,19 +118,25 @@ class FaultProxy:
     ) -> None:
         """Pass on the handshake and some frames, then do the deed, then pass on the rest."""
         back.write(await server.readuntil(b"\r\n\r\n"))
-        after = self._random.randrange(40)
+        after = self._peace()
         held: list[bytes] = []
         while True:
             frame = await _frame(server)
+            if fault is None and not self.calm:
+                fault, after = self._random.choice(self._within), self._peace()
             if fault is None or after:
                 after = max(0, after - 1)
                 back.write(frame)
             else:
                 again = await self._do(fault, frame, held, server, back)
                 if not again:  # it lives on, to meet another
-                    after, held = self._random.randrange(40), []
+                    after, held = self._peace(), []
                     fault = None if self.calm else self._random.choice(self._within)
             await back.drain()
+
+    def _peace(self) -> int:
+        """How many frames pass before the next fault; now and then enough to be renewed before."""
+        return self._random.randrange(40 if self._random.random() < 0.85 else 1_500)
 
     async def _do(
         self,
@@ -189,7 +195,7 @@ class FaultProxy:
                 text = draw.choice([b"null", b"{", b'{"type":"match"}', b"\xc3\xa9", b"[]", b'"x"'])
                 back.write(bytes([0x81, len(text)]) + text + frame)
             case Fault.CLOSE:
-                back.write(bytes([0x88, 2]) + struct.pack(">H", draw.choice(CODES)))
+                back.write(frame + bytes([0x88, 2]) + struct.pack(">H", draw.choice(CODES)))
                 await back.drain()
                 await asyncio.sleep(0.02)
                 raise ConnectionError

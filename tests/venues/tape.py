@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from feeds.events import Symbol
 from tests.feeds.venue_kit import frames_of
 
 KEPT = 3_000
@@ -63,6 +64,18 @@ class Tape:
                     if len(matches) > KEPT:
                         del matches[next(iter(matches))]
                 yield frame
+
+    @property
+    def played(self) -> int:
+        """How many matches there have been."""
+        return sum(map(len, self.spans().values()))
+
+    def spans(self) -> dict[Symbol, range]:
+        """Return the numbers of the matches that were played."""
+        return {
+            Symbol(product.replace("-", "/")): range(first, self.last[product] + 1)
+            for product, first in self.first.items()
+        }
 
 
 def _later(text: str, turn: int) -> str:

@@ -15,11 +15,10 @@ from feeds.continuity import Continuity
 from feeds.errors import FeedError, VenueRefused
 from feeds.events import AssetClass, Event, FeedState, Gap, Quote, Status, Symbol, Trade
 from feeds.protocols.base import Options, VenueSpec
-from feeds.protocols.registry import VENUES
 from feeds.session import ConnectionSettings
 from feeds.stream import LiveFeed
 from tests.live.venue_kit import Listener
-from tests.venues.chaos import FREE, HASTY, SPEC, Ledger
+from tests.venues.chaos import FREE, HASTY, SPEC, Ledger, free
 from tests.venues.server import CaptureServer
 from tests.venues.tape import Tape
 
@@ -33,15 +32,6 @@ PLAYED = {
 
 def wanted(symbols: Iterable[str]) -> list[Subscription]:
     return [Subscription(Symbol(s.replace("-", "/")), AssetClass.CRYPTO) for s in sorted(symbols)]
-
-
-def free(name: str) -> VenueSpec:
-    """The venue without its limits on speed."""
-    spec = VENUES[name]
-    limits = msgspec.structs.replace(
-        FREE, symbols=spec.limits.symbols, max_frame=spec.limits.max_frame
-    )
-    return msgspec.structs.replace(spec, limits=limits)
 
 
 @asynccontextmanager
@@ -89,8 +79,8 @@ async def test_a_capture_over_a_socket_says_what_it_says_from_the_file(
         await listener.until_state(FeedState.LIVE)
         client = next(iter(server.dialogues))
         for frame in tape.play():
-            if client.wants(frame):
-                told += protocol.receive(msgspec.json.encode(frame), 0)
+            if (told_frame := client.tell(frame)) is not None:
+                told += protocol.receive(told_frame, 0)
         await server.play()
         await server.end()
         await listener.until_state(FeedState.ENDED)
