@@ -34,6 +34,9 @@ from runtime.desk import Desk
 from runtime.engine import Engine
 from runtime.errors import RunFailed
 from runtime.live import LiveRun, Outcome, utc_text
+from runtime.sessions.beginning import begin_recording, end_recording, hear_training
+from runtime.sessions.engine import RecordedEngine
+from runtime.sessions.recorder import SessionRecorder
 from runtime.settings import EngineSettings, Settings, TradingSettings, TrainingSettings
 from runtime.sources import Credentials, open_feed
 from runtime.strategy import Strategy
@@ -95,6 +98,10 @@ async def run_strategy(
                 leave(sentence)
 
         reason = "it broke"
+        recorder = None
+        if settings.record:
+            about = (settings, deployment.path, run_id, _file_of(strategy), name, log)
+            recorder = await anyio.to_thread.run_sync(begin_recording, *about)
         try:
             async with open_feed(settings.feed, log, credentials) as opened:
                 run = build_run(
@@ -108,6 +115,7 @@ async def run_strategy(
                     deployment,
                     board,
                     on_reload,
+                    recorder,
                 )
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(look_after, deployment, run.models, log)
@@ -124,6 +132,8 @@ async def run_strategy(
             return outcome
         finally:
             with anyio.CancelScope(shield=True):  # no sign of life stays behind
+                if recorder is not None:
+                    await end_recording(recorder, reason, log)
                 await anyio.to_thread.run_sync(end_heartbeat, deployment.path, run_id, reason)
 
 
@@ -192,6 +202,7 @@ def build_run(
     deployment: Deployment | None = None,
     board: Board | None = None,
     on_reload: Callable[[], object] = lambda: None,
+    recorder: SessionRecorder | None = None,
 ) -> LiveRun:
     """Put a run together from what is open already; it has not begun.
 
@@ -229,8 +240,14 @@ def build_run(
     desk.halted = "" if deployment is None else deployment.halted
     process.attach(strategy, desk)
     cluster.attach(strategy, desk)
+    if recorder is not None:
+        hear_training(training, recorder)
     return LiveRun(
-        engine=Engine(strategy, desk, pace),
+        engine=(
+            Engine(strategy, desk, pace)
+            if recorder is None
+            else RecordedEngine(strategy, desk, pace, recorder, log.warning)
+        ),
         feed=feed,
         broker=broker,
         account=account,

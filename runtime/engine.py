@@ -30,6 +30,7 @@ from runtime.schedule.local_time import in_zone
 from runtime.slices import MARKET_KINDS, build_slice
 from runtime.strategy import Strategy
 from runtime.trading.orders import OrderUpdate
+from runtime.trading.recovered import Recovered
 from runtime.training.slots import ModelSlot
 
 EngineEvent = Event | OrderUpdate
@@ -175,6 +176,10 @@ class Engine:
             StrategyError: a callback of the strategy raised.
         """
         return self.process((), now, closing=True)
+
+    def recover(self, found: Recovered) -> None:
+        """Take over the account of the run before; after `start`, before anything else."""
+        self.desk.recover(found)
 
     def stop_orders(self) -> None:
         """From here on every order is refused, also what a callback that failed had asked for."""

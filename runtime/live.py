@@ -277,7 +277,7 @@ class LiveRun:
         if self._account.recovered.cash is None:
             self._account.begin(desk.portfolio.cash, now)
             return
-        desk.recover(self._account.recovered)
+        self.engine.recover(self._account.recovered)
         self._account.go_on(now)
         held = {position.symbol: str(position.quantity) for position in desk.portfolio}
         self.log.info(

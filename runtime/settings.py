@@ -192,11 +192,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     `name`: of the deployment, whose folder in `state_dir` holds what outlives a run; the strategy's
     class by default. `persist`: whether quota and models do; by default where data is of the
-    moment, and not on a tape. `models`: files of finished models, by the slot that serves them.
+    moment, and not on a tape. `record`: write down what the engine sees, for a replay. `models`:
+    files of finished models, by the slot that serves them.
     """
 
     name: str | None = None
     persist: bool | None = None
+    record: bool = False
     models: dict[str, str] = {}
     time_zone: str = "America/New_York"
     parameters: dict[str, str] = {}

@@ -75,6 +75,12 @@ def run(
             help="keep quota and models for the next run; by default not on a tape",
         ),
     ] = None,
+    record: Annotated[
+        bool | None,
+        typer.Option(
+            "--record/--no-record", help="write down what the engine sees, for tidegate replay"
+        ),
+    ] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(help="SLOT=FILE: serve a finished model, never train it; repeatable"),
@@ -104,6 +110,7 @@ def run(
         "name": name,
         "state_dir": state_dir,
         "persist": persist,
+        "record": record,
         "models": pairs("--model", model),
         "parameters": pairs("--param", param),
         "feed": {

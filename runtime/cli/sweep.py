@@ -193,7 +193,7 @@ def _inputs(
     given: Mapping[str, object],
 ) -> "Inputs":
     """Say what all cells have in common."""
-    from runtime.sweep.inputs import (  # noqa: PLC0415
+    from runtime.inputs import (  # noqa: PLC0415
         digest_of_files,
         files_of_data,
         files_of_strategy,

@@ -43,6 +43,7 @@ PASSING = (KeyboardInterrupt, Overtime)
 
 
 HoldBack = Callable[[float, Callable[[], None]], bool]
+OnResult = Callable[[JobResult], Awaitable[Callable[[], None]]]
 OnMade = Callable[[ModelSlot, Published, JobResult], Awaitable[None]]
 
 
@@ -75,6 +76,9 @@ class TrainingManager:
     ) -> None:
         self.on_made: OnMade | None = None
         """Awaited, in bounded time, with what is about to serve, before it does."""
+        self.on_result: OnResult | None = None
+        """Awaited, in bounded time, with what a job came to; what it returns is called when the
+        attributes that the job has assigned are about to become true."""
         self.hold_back: HoldBack = lambda _elapsed, _finish: False
         """Asked of each job that ran inline, with its seconds; True keeps its end for later."""
         self.control = TrainingControl(lambda: queue.is_on, self.statistics)
@@ -90,6 +94,7 @@ class TrainingManager:
         self._again = itertools.count(1)
         self._jobs: dict[JobId, Job] = {}
         self._runs: dict[JobId, JobRun] = {}
+        self._before_commit: dict[JobId, Callable[[], None]] = {}
         self._report = Reporter(
             queue=queue,
             quota=quota,
@@ -387,6 +392,8 @@ class TrainingManager:
         slot, result = job.request.slot, ending.result
         if self.on_made is not None and bundle and slot and result:
             await self.on_made(slot, bundle, result)
+        if self.on_result is not None and result and result.commit is not None:
+            self._before_commit[job.request.id] = await self.on_result(result)
         return bundle
 
     def _bundle(self, job: Job, ending: Ending) -> Published | None:
@@ -460,6 +467,7 @@ class TrainingManager:
     def _apply(self, job: Job, ending: Ending, bundle: Published | None) -> None:
         slot, result = job.request.slot, ending.result
         if result is not None and result.commit is not None and result.accepted:
+            self._before_commit.pop(job.request.id, lambda: None)()
             result.commit()
         if slot is None or result is None:
             job.tell_done()
@@ -520,6 +528,7 @@ class TrainingManager:
         self._report.count(job)
         self._jobs.pop(job.request.id, None)
         self._runs.pop(job.request.id, None)
+        self._before_commit.pop(job.request.id, None)
 
     def _take_news(self, run: JobRun) -> None:
         news = run.control.take()

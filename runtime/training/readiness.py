@@ -192,6 +192,13 @@ class Readiness:
             self.status = status
         self._tell()
 
+    def stand(self, status: ReadinessStatus) -> None:
+        """Stand exactly as it is told: for a replay; nobody waits there."""
+        with self._changed:
+            self.status = status
+            self.is_ready = status.cause is ReadinessCause.NONE
+        self._tell()
+
     def _tell(self) -> None:
         """Tell the listeners; outside the lock, since a listener is foreign code."""
         for listener in self._listeners:

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from runtime.training.formats import Build, Encoded, Storage, Unstorable, encode
-from runtime.training.readiness import Readiness, ReadinessCause
+from runtime.training.readiness import Readiness, ReadinessCause, ReadinessStatus
 
 Validate = Callable[[Any, Any], bool]
 """(candidate, current or None) -> whether the candidate may serve; both as a method returned it."""
@@ -293,6 +293,15 @@ class ModelSlot:
         if self.on_rollback is not None:
             self.on_rollback(older, newer, by)
         return older
+
+    def stand(
+        self, bundle: Published | None, previous: Published | None, status: ReadinessStatus
+    ) -> None:
+        """Stand exactly as a recorded slot stood: for a replay."""
+        with self._writing:
+            self.bundle, self.previous = bundle, previous
+            self._highest = max(self._highest, 0 if bundle is None else bundle.version)
+            self.readiness.stand(status)
 
     def expire(self, now: int) -> bool:
         """Mark the model stale if its time has come; return whether it has just become so."""

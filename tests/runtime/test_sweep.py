@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import AlreadyRunning, ConfigError
+from runtime.inputs import digest_of_files, files_of_data
 from runtime.sweep.grid import CellResult, cells_of, check_rank, key_of, ranked, read_grid
-from runtime.sweep.inputs import digest_of_files, files_of_data
 from runtime.sweep.ledger import Inputs, Ledger
 
 INPUTS = Inputs("strategy", "data", {"--minutes": "5"})

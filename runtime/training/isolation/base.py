@@ -25,8 +25,9 @@ class JobResult(msgspec.Struct, frozen=True):
     `accepted` is the word of the slot's gate about the value. `data_until` is the engine time (ns
     UTC) of the newest data the method read, None where it read none by `history`. `encoded` is the
     value as it can be stored, None where it is not to be, or cannot be because it is `unstorable`.
-    `commit` makes what else the method changed come true; to be called on the loop, once. `let_go`
-    takes what the value replaces, in a list that it empties; None where that may go at once.
+    `commit` makes what else the method changed come true, once, on the loop: it has `assigned`
+    these attributes and `removed` those. `let_go` takes what the value replaces, in a list that it
+    empties; None where that may go at once.
     """
 
     value: Any = None
@@ -36,6 +37,8 @@ class JobResult(msgspec.Struct, frozen=True):
     traceback: str = ""
     data_until: int | None = None
     commit: Callable[[], None] | None = None
+    assigned: Mapping[str, Any] = {}
+    removed: Sequence[str] = ()
     encoded: Encoded | None = None
     unstorable: str = ""
     let_go: Callable[[list[object]], None] | None = None

@@ -300,6 +300,8 @@ class Session:
                 else self._control.data_until
             ),
             commit=committing(self._strategy, change, LEFTOVERS.take),
+            assigned=change.assigned,
+            removed=change.removed,
             let_go=LEFTOVERS.take,
             encoded=_encoded(stored),
             unstorable=done.unstorable,

@@ -1,4 +1,4 @@
-"""Digests of what a sweep reads: the same content has the same digest, wherever it lies."""
+"""Digests of what a run reads: the same content has the same digest, wherever it lies."""
 
 import hashlib
 import sys
