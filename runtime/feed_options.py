@@ -39,6 +39,7 @@ def check_feed_options(asked: Mapping[str, Any], feed: FeedSettings) -> None:
         "seed": Option("--seed", made_up, "the made-up market"),
         "rate": Option("--rate", made_up, "the made-up market"),
         "minutes": Option("--minutes", feed.kind == "synthetic", "--feed synthetic"),
+        "normalization": Option("--data-normalization", bool(feed.data), "recorded data (--data)"),
         "table": Option("--columns", feed.kind == "replay", "--feed replay"),
     }
     for key, option in options.items():

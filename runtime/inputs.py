@@ -2,9 +2,10 @@
 
 import hashlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from feeds.files.corporate import FACTORS, MAPS
 from runtime.errors import ConfigError
 
 
@@ -32,7 +33,15 @@ def files_of_data(paths: Sequence[str]) -> list[tuple[str, Path]]:
         path = Path(text)
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         found += [(str(each.relative_to(path.parent)), each) for each in inside if each.is_file()]
-    return found
+        found += [(f"{each.parent.name}/{each.name}", each) for each in _actions_of(path)]
+    return list(dict.fromkeys(found))
+
+
+def _actions_of(path: Path) -> Iterator[Path]:
+    """The factor and map files of LEAN that lie outside of the folder that was named."""
+    for folder in list(path.absolute().parents)[:3]:
+        for kind in (FACTORS, MAPS):
+            yield from sorted((folder / kind).glob("*.csv"))
 
 
 def files_of_strategy(reference: str) -> list[tuple[str, Path]]:

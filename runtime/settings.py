@@ -48,6 +48,7 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     `minutes`: how much market time a synthetic tape holds. `table`: what the
     columns of CSV and Parquet files mean. `clock`: whose time counts at a venue, ours (wall) or its
     own (venue); auto is the venue's where the embedded one plays recorded data or another speed.
+    `normalization`: LEAN's prices of shares adjusted for splits and dividends, or raw.
     """
 
     kind: str = "paper"
@@ -61,6 +62,7 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     seed: int = 1
     rate: float = 20.0
     clock: Literal["auto", "wall", "venue"] = "auto"
+    normalization: Literal["adjusted", "raw"] = "adjusted"
     connect_timeout: float = 10.0
     minutes: float = 60.0
     table: TableMapping = TableMapping()

@@ -57,7 +57,11 @@ class Data:
         if not wanted.data:
             self.end = START + round(wanted.minutes * 60 * SECOND)
         else:
-            self._files = open_source([Path(path) for path in wanted.data], wanted.table)
+            self._files = open_source(
+                [Path(path) for path in wanted.data],
+                wanted.table,
+                adjusted=wanted.normalization == "adjusted",
+            )
             self.begin = min((due(event) for event in self._files.first_events()), default=0)
 
     def open(self, subscriptions: Sequence[Subscription]) -> Source:

@@ -136,6 +136,7 @@ def _venue_options(wanted: FeedSettings) -> VenueOptions:
         rate=wanted.rate,
         data=wanted.data,
         table=msgspec.to_builtins(wanted.table),
+        adjusted=wanted.normalization == "adjusted",
         speed=wanted.speed or None,
         patient=wanted.follows_venue,
     )
@@ -263,7 +264,8 @@ async def _nothing_for(subscriptions: Sequence[Subscription], wanted: FeedSettin
 
 
 def _source(wanted: FeedSettings) -> FileSource:
-    return open_source([Path(path) for path in wanted.data], wanted.table)
+    paths = [Path(path) for path in wanted.data]
+    return open_source(paths, wanted.table, adjusted=wanted.normalization == "adjusted")
 
 
 def held(wanted: FeedSettings) -> str:

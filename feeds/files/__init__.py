@@ -13,6 +13,7 @@ from feeds.base import Audit
 from feeds.errors import ConfigError
 from feeds.events import AssetClass, MarketEvent, Symbol
 from feeds.files.capture import VENUES, CaptureFile, venue_of
+from feeds.files.corporate import Actions, is_action, with_actions
 from feeds.files.lean import LeanFile, parse_path
 from feeds.files.merge import SourceTape, merge
 from feeds.files.recording import NAME, RecordingFile
@@ -126,7 +127,9 @@ class FileSource:
         return {file.path: file.audit() for file in self._files}
 
 
-def open_source(paths: Sequence[Path], table: TableMapping | None = None) -> FileSource:
+def open_source(
+    paths: Sequence[Path], table: TableMapping | None = None, *, adjusted: bool = True
+) -> FileSource:
     """Recognise files, and every recognised file of a folder at any depth.
 
     It reads the beginning of each file: call it away from the event loop.
@@ -134,21 +137,25 @@ def open_source(paths: Sequence[Path], table: TableMapping | None = None) -> Fil
     Args:
         paths: files and folders.
         table: what the columns of the tables among them mean.
+        adjusted: take LEAN's prices of shares times the factors of splits and dividends, and their
+            symbols as of today, where the files that say so lie beside them.
 
     Raises:
         ConfigError: a path is missing, is nothing we know, or needs a mapping.
         DecodeError: a file is damaged.
     """
     mapping = table or TableMapping()
+    actions: dict[Path, Actions] | None = {} if adjusted else None
     files: dict[Path, MarketFile] = {}
     for path in paths:
         if path.is_dir():
-            found = [recognise(each, mapping) for each in sorted(path.rglob("*")) if each.is_file()]
+            inside = [each for each in sorted(path.rglob("*")) if each.is_file()]
+            found = [recognise(each, mapping, actions) for each in inside]
             known = [file for file in found if file is not None]
             if not known:
                 raise ConfigError(f"{path} holds no market data we know: {_ALLOWED}")
         elif path.exists():
-            file = recognise(path, mapping)
+            file = recognise(path, mapping, actions)
             if file is None:
                 raise ConfigError(f"{path} is nothing we know: {_ALLOWED}")
             known = [file]
@@ -163,10 +170,18 @@ def open_source(paths: Sequence[Path], table: TableMapping | None = None) -> Fil
     return FileSource(name, list(files.values()))
 
 
-def recognise(path: Path, mapping: TableMapping) -> MarketFile | None:
-    """Tell by path and suffix what a file is; None where it is nothing we know."""
+def recognise(
+    path: Path, mapping: TableMapping, actions: dict[Path, Actions] | None = None
+) -> MarketFile | None:
+    """Tell by path and suffix what a file is; None where it is nothing we know.
+
+    With `actions` LEAN's shares are adjusted; what is known of their markets is kept in it.
+    """
+    if is_action(path):
+        return None
     if lean := parse_path(path.absolute()):  # a short path may begin below the folders that tell
-        return LeanFile(path, lean)
+        file = LeanFile(path, lean)
+        return file if actions is None else with_actions(file, lean, actions)
     if NAME.fullmatch(path.name):
         return RecordingFile(path, VENUES_BY_NAME)
     if venue := venue_of(path):

@@ -60,6 +60,7 @@ class VenueOptions(Struct, frozen=True):
     rate: float = 20.0
     data: tuple[str, ...] = ()
     table: dict[str, Any] = {}
+    adjusted: bool = True
     speed: float | None = 1.0
     host: str = "127.0.0.1"
     port: int = 0
@@ -225,7 +226,7 @@ def _market(options: VenueOptions) -> "tuple[Market, RecordedMarket | None]":
     if options.data:
         from feeds.venue.recorded import RecordedMarket  # noqa: PLC0415 - readers of files
 
-        recorded = RecordedMarket(options.data, options.table)
+        recorded = RecordedMarket(options.data, options.table, adjusted=options.adjusted)
         return MinuteBars(recorded), recorded
     from feeds.market import SyntheticMarket  # noqa: PLC0415 - numpy, only where it is needed
 

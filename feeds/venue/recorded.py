@@ -23,14 +23,18 @@ class RecordedMarket:
     Args:
         paths: files and folders.
         table: the fields of a TableMapping.
+        adjusted: as in `open_source`.
 
     Raises:
         ConfigError: a path is missing, is nothing we know, or needs another mapping.
         DecodeError: a file is damaged.
     """
 
-    def __init__(self, paths: Sequence[str], table: Mapping[str, Any]) -> None:
-        source = open_source([Path(path) for path in paths], msgspec.convert(table, TableMapping))
+    def __init__(
+        self, paths: Sequence[str], table: Mapping[str, Any], *, adjusted: bool = True
+    ) -> None:
+        mapping = msgspec.convert(table, TableMapping)
+        source = open_source([Path(path) for path in paths], mapping, adjusted=adjusted)
         self.audit = source.audit
         self.untold = _untold(source.first_events())
         self._symbols, self._tells_all = source.symbols, source.tells_all

@@ -37,6 +37,13 @@ Rate = Annotated[float | None, typer.Option(help="synthetic ticks a second and s
 Columns = Annotated[
     list[str] | None, typer.Option(help="FIELD=COLUMN of a CSV or Parquet file; repeatable")
 ]
+Normalization = Annotated[
+    str | None,
+    typer.Option(
+        "--data-normalization",
+        help="LEAN's prices of shares: adjusted for splits and dividends (the default), or raw",
+    ),
+]
 Duration = Annotated[float | None, typer.Option(help="stop in order after this many seconds")]
 Config = Annotated[Path | None, typer.Option(help="settings: a .toml file, or LEAN's config.json")]
 StateDir = Annotated[

@@ -90,6 +90,7 @@ def overrides_of(
     rate: float | None,
     minutes: float | None,
     columns: list[str] | None,
+    normalization: str | None,
     cash: float | None,
     param: list[str] | None,
     quota: str | None,
@@ -104,6 +105,8 @@ def overrides_of(
     """
     if "" in (data or []):
         raise ConfigError("--data is empty: a file or folder of recorded market data is needed")
+    if normalization is not None and not data:
+        raise ConfigError("--data-normalization needs --data: the made-up market has no splits")
     for option, given in (("--seed", seed), ("--rate", rate), ("--minutes", minutes)):
         if data and given is not None:
             raise ConfigError(f"{option} means nothing with --data: it is for the made-up market")
@@ -120,6 +123,7 @@ def overrides_of(
             "rate": rate,
             "minutes": minutes,
             "table": {"columns": column_mapping(columns) or None},
+            "normalization": normalization,
         },
         "trading": {"cash": cash},
         "training": {"preset": quota, "enabled": training},

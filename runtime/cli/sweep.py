@@ -12,7 +12,18 @@ from zoneinfo import ZoneInfo
 import typer
 
 from runtime.cli.app import app
-from runtime.cli.options import STATE_DIR, Columns, Config, Data, Param, Rate, Seed, StateDir, pairs
+from runtime.cli.options import (
+    STATE_DIR,
+    Columns,
+    Config,
+    Data,
+    Normalization,
+    Param,
+    Rate,
+    Seed,
+    StateDir,
+    pairs,
+)
 from runtime.cli.simulating import (
     Cash,
     From,
@@ -53,6 +64,7 @@ def sweep(
     seed: Seed = None,
     rate: Rate = None,
     columns: Columns = None,
+    data_normalization: Normalization = None,
     cash: Cash = None,
     param: Param = None,
     config: Config = None,
@@ -122,6 +134,7 @@ def sweep(
         rate=rate,
         minutes=minutes,
         columns=columns,
+        normalization=data_normalization,
         cash=cash,
         param=param,
         quota=quota,
@@ -148,6 +161,7 @@ def sweep(
         "--cash": cash,
         "--quota": quota,
         "--columns": columns,
+        "--data-normalization": data_normalization,
         "--param": param,
         "--training": training,
     }
