@@ -33,7 +33,7 @@ def check_feed_options(asked: Mapping[str, Any], feed: FeedSettings) -> None:
     own = feed.kind == "paper" and feed.url is None
     made_up = feed.kind == "synthetic" or (own and not feed.data)
     options = {
-        "url": Option("--feed-url", feed.kind not in TAPES, "a venue"),
+        "url": Option("--feed-url", feed.kind not in TAPES and not feed.is_ccxt, "a venue"),
         "data": Option("--data", own or feed.kind == "replay", "--feed replay and the paper venue"),
         "speed": Option("--speed", own or feed.kind in TAPES, "tapes and the paper venue"),
         "seed": Option("--seed", made_up, "the made-up market"),

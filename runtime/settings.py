@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from feeds.ccxt_words import PREFIX as CCXT
 from feeds.errors import ConfigError
 from feeds.events import MINUTE
 from feeds.files import TableMapping
@@ -24,6 +25,7 @@ from feeds.protocols.registry import VENUES
 from runtime.training.bucket import PRESETS, default_refill
 
 FEEDS = ("paper", "replay", "synthetic", *VENUES)
+"""Of `feed.kind`; and ccxt:NAME."""
 TAPES = ("replay", "synthetic")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MOST_MINUTES = 10_000_000
@@ -40,15 +42,17 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Where market data comes from.
 
     `kind`: paper (the embedded venue), replay (files), synthetic (the same made-up market, in this
-    process, in lockstep), or the name of a real venue. `url`: a venue that runs already, or another
-    address of a real one, and `rest_url` that of what is asked over HTTP. `proxy`: a proxy's URL in
-    place of the environment's. `book`: make quotes from a checked order book, where the venue has
-    one. `bars`: ask for the venue's own minute bars too. `speed`: 1 is recorded pace, N is N
-    times faster, 0 is flat out. `rate`: ticks a second and symbol of the synthetic market.
+    process, in lockstep), the name of a real venue, or ccxt:NAME for one of ccxt's. `url`: a venue
+    that runs already, or another address of a real one, and `rest_url` that of what is asked over
+    HTTP. `proxy`: a proxy's URL in place of the environment's. `book`: make quotes from a checked
+    order book, where the venue has one. `bars`: ask for the venue's own minute bars too. `speed`: 1
+    is recorded pace, N is N times faster, 0 is flat out. `rate`: ticks a second and symbol of the
+    synthetic market.
     `minutes`: how much market time a synthetic tape holds. `table`: what the
     columns of CSV and Parquet files mean. `clock`: whose time counts at a venue, ours (wall) or its
     own (venue); auto is the venue's where the embedded one plays recorded data or another speed.
     `normalization`: LEAN's prices of shares adjusted for splits and dividends, or raw.
+    `ccxt`: what the constructor of ccxt's venue takes, where `kind` is ccxt:NAME.
     """
 
     kind: str = "paper"
@@ -66,6 +70,12 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     connect_timeout: float = 10.0
     minutes: float = 60.0
     table: TableMapping = TableMapping()
+    ccxt: dict[str, Any] = {}
+
+    @property
+    def is_ccxt(self) -> bool:
+        """Whether `kind` names a venue of ccxt."""
+        return self.kind.startswith(CCXT) and len(self.kind) > len(CCXT)
 
     @property
     def follows_venue(self) -> bool:
@@ -347,8 +357,11 @@ def _check_values(settings: Settings, where: str) -> None:
             f"{where}: training.preset is {training.preset!r}: allowed are {', '.join(PRESETS)}"
         )
     capacity, refill, interval = training.bucket()
-    if feed.kind not in FEEDS:
-        raise ConfigError(f"{where}: feed.kind is {feed.kind!r}: allowed are {', '.join(FEEDS)}")
+    if feed.kind not in FEEDS and not feed.is_ccxt:
+        names = ", ".join((*FEEDS, "ccxt:NAME"))
+        raise ConfigError(f"{where}: feed.kind is {feed.kind!r}: allowed are {names}")
+    if feed.ccxt and not feed.is_ccxt:
+        raise ConfigError(f"{where}: feed.ccxt means nothing with {feed.kind}: it is for ccxt:NAME")
     if feed.clock == "wall" and feed.kind in TAPES:
         raise ConfigError(
             f"{where}: feed.clock is wall: a {feed.kind} tape goes by its own time, leave it out"

@@ -15,6 +15,8 @@ import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from feeds.base import Deliver, Feed, FeedStatistics, Subscription
+from feeds.ccxt_feed import CcxtFeed
+from feeds.ccxt_words import PREFIX as CCXT
 from feeds.events import SECOND, Bar, Event, MarketEvent, QuoteBar, Symbol
 from feeds.files import FileSource, open_source
 from feeds.moments import due
@@ -66,6 +68,10 @@ async def open_feed(
     """
     if wanted.kind in VENUES:
         yield Opened(real_feed(wanted, credentials), SystemClock())
+        return
+    if wanted.is_ccxt:
+        feed = await anyio.to_thread.run_sync(_ccxt_feed, wanted, credentials)
+        yield Opened(feed, SystemClock())
         return
     if wanted.kind != "paper":
         yield await anyio.to_thread.run_sync(_tape, wanted)
@@ -121,6 +127,17 @@ def real_feed(wanted: FeedSettings, credentials: Credentials | None) -> LiveFeed
         url=wanted.url,
         rest_url=wanted.rest_url,
         options=Options(key=key, secret=secret, book=wanted.book, bars=wanted.bars),
+        settings=_patience(wanted),
+    )
+
+
+def _ccxt_feed(wanted: FeedSettings, credentials: Credentials | None) -> CcxtFeed:
+    """Make the feed of a venue of ccxt; on a worker thread, as its import takes its time."""
+    keys = {} if credentials is None else {"apiKey": credentials.key, "secret": credentials.secret}
+    return CcxtFeed(
+        wanted.kind.removeprefix(CCXT),
+        options={**(keys if wanted.kind == "ccxt:alpaca" else {}), **wanted.ccxt},
+        book=wanted.book,
         settings=_patience(wanted),
     )
 

@@ -30,6 +30,7 @@ EXCEPTIONS = {"runtime.cli.run imports strategies.folder"}
 
 SHELLS = {
     "feeds.budget": "waits for turns, asks over HTTP",
+    "feeds.ccxt_feed": "waits for what ccxt hears",
     "feeds.connection": "one line that comes back",
     "feeds.dial": "opens a socket",
     "feeds.recorder": "writes what a feed hears",

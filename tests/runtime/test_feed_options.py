@@ -24,6 +24,7 @@ MEANING = {
     ("replay", "data"): {"speed", "table"},
     ("synthetic",): {"speed", "seed", "rate", "minutes"},
     ("coinbase",): {"url"},
+    ("ccxt:bitfinex",): set(),
 }
 
 
