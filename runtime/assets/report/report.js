@@ -162,6 +162,7 @@
       ctx.clip();
       ctx.font = `${11 * pixel}px system-ui, sans-serif`;
       ctx.textBaseline = "middle";
+      ctx.textAlign = "left"; // the axes leave their own
       const free = names.map(() => -Infinity);
       for (const [start, end, name, version, state] of data.jobs) {
         if (end < range.min || start > range.max) continue;
@@ -173,10 +174,12 @@
         ctx.fillRect(x - 1.5 * pixel, y - half, width, 2 * half);
         const text = version ? "v" + version : state === "finished" ? "" : "×";
         const room = ctx.measureText(text).width;
-        if (text && x > free[lane] && x + room < bbox.left + bbox.width) {
+        // At the right edge a label stands further left than its job, and is not cut off.
+        const place = Math.min(x - 1.5 * pixel, bbox.left + bbox.width - room);
+        if (text && place > free[lane]) {
           ctx.fillStyle = colour("ink");
-          ctx.fillText(text, x - 1.5 * pixel, y - half - 7 * pixel);
-          free[lane] = x + room + 7 * pixel;
+          ctx.fillText(text, place, y - half - 7 * pixel);
+          free[lane] = place + room + 7 * pixel;
         }
       }
       ctx.restore();
@@ -190,7 +193,7 @@
       const cut = (text) => (narrow() && text.length > 8 ? text.slice(0, 7) + "…" : text.slice(0, 24));
       const longest = Math.max(...names.map((name) => cut(name).length));
       draw("jobs", [[whole.min, whole.max], [null, null]], {
-        height: () => 60 + 34 * names.length, legend: false,
+        height: () => 66 + 36 * names.length, legend: false,
         y: { range: () => [-0.5, names.length - 0.5] },
         axis: {
           splits: () => names.map((_, n) => n), values: () => [...names].reverse().map(cut), grid: { show: false },
