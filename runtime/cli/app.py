@@ -12,6 +12,7 @@ from runtime.errors import (
     TidegateError,
     VenueRefused,
 )
+from runtime.printable import printable
 from runtime.redaction import KNOWN
 
 app = typer.Typer(
@@ -26,7 +27,7 @@ app = typer.Typer(
 def fail(error: TidegateError) -> int:
     """Say it in one sentence; whose turn it is decides the code."""
     with suppress(OSError):  # a full disk behind it, say: the code still tells
-        sys.stderr.write(KNOWN.hide(f"tidegate: {error}\n"))
+        sys.stderr.write(KNOWN.hide(f"tidegate: {printable(str(error))}\n"))
     match error:
         case AlreadyRunning():
             return 3

@@ -11,6 +11,7 @@ import typer
 from runtime.cli.app import app
 from runtime.cli.options import STATE_DIR, Name, StateDir
 from runtime.errors import ConfigError
+from runtime.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="as JSON")]
 SECOND_NS = 1_000_000_000
+CONTEXT = {"run", "strategy"}
 COLOURS = {"warning": "yellow", "error": "red", "debug": "dim"}
 
 
@@ -85,9 +87,11 @@ def logs(
             typer.echo(json.dumps(line))
             return
         when = datetime.fromtimestamp(line["time"] / SECOND_NS).astimezone()
-        fields = " ".join(f"{key}={value}" for key, value in line["fields"].items() if key != "run")
+        fields = " ".join(
+            f"{key}={value}" for key, value in line["fields"].items() if key not in CONTEXT
+        )
         text = f"{when:%H:%M:%S} {line['level']:<8} {line['event']:<28} {fields}".rstrip()
-        console.print(text, style=COLOURS.get(line["level"], ""))
+        console.print(printable(text), style=COLOURS.get(line["level"], ""))
 
     if kept is not None:
         for line in _kept(kept, query):
@@ -180,7 +184,7 @@ def train_status(name: Name = None, state_dir: StateDir = None, as_json: Json = 
     for job in now["running"]:
         console.print(
             f"  {job['id']}: {job['state']}, {job['elapsed']:.0f} s, {job['spent']} min, "
-            f"{job['fraction']:.0%} {job['text']}".rstrip()
+            f"{job['fraction']:.0%} {printable(job['text'])}".rstrip()
         )
     console.print(
         _table(
@@ -278,10 +282,12 @@ def _show_rows(rows: list[dict[str, Any]], columns: tuple[str, ...], *, as_json:
 
 def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> Any:
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     table = Table(*(column.replace("_", " ") for column in columns), box=None)
     for row in rows:
-        table.add_row(*(_cell(column, row[column]) for column in columns))
+        # As it is, not as markup: a tag may look like one.
+        table.add_row(*(Text(_cell(column, row[column])) for column in columns))
     return table
 
 
@@ -291,14 +297,14 @@ def _pairs(figures: Mapping[str, Any]) -> Any:
     table = Table("", "", box=None, show_header=False)
     for key, value in figures.items():
         text = " ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else value
-        table.add_row(key.replace("_", " "), str(text))
+        table.add_row(key.replace("_", " "), printable(str(text)))
     return table
 
 
 def _cell(column: str, value: object) -> str:
     if column in {"time", "created", "heard"} and isinstance(value, int):
         return _utc(value)
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
+    return f"{value:.1f}" if isinstance(value, float) else printable(str(value))
 
 
 def _utc(when: int) -> str:

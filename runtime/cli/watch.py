@@ -13,6 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from runtime.printable import printable
+
 if TYPE_CHECKING:
     from runtime.client import Client
 
@@ -42,7 +44,7 @@ def drawn(found: Mapping[str, Any]) -> RenderableType:
     head = Text.assemble(
         (f" {found['name']} ", "bold reverse"),
         f"  {found['run']}  up {up}  ",
-        ("HALTED: " + snapshot["halted"], "bold red") if snapshot["halted"] else "",
+        ("HALTED: " + printable(snapshot["halted"]), "bold red") if snapshot["halted"] else "",
     )
     account = _table(
         ("equity", status["equity"]),
@@ -82,9 +84,8 @@ def _training(training: Mapping[str, Any]) -> RenderableType:
         ProgressBar(total=quota["capacity"], completed=quota["available"], width=30),
     ]
     for job in training["running"]:
-        lines.append(
-            Text(f"{job['id']}: {job['state']} {job['elapsed']:.0f} s {job['text']}".rstrip())
-        )
+        said = f"{job['id']}: {job['state']} {job['elapsed']:.0f} s {job['text']}"
+        lines.append(Text(printable(said).rstrip()))
         lines.append(ProgressBar(total=1.0, completed=job["fraction"], width=30))
     lines += [Text(f"{job}: queued") for job in training["queued"]]
     done = ", ".join(f"{count} {state}" for state, count in training["finished"].items())
@@ -118,7 +119,7 @@ def _rows(rows: list[Mapping[str, Any]], columns: tuple[str, ...]) -> Renderable
         return Text("none", style="dim")
     table = Table(*(name.replace("_", " ") for name in columns), box=None, header_style="dim")
     for row in rows:
-        table.add_row(*(str(row[name]) for name in columns))
+        table.add_row(*(Text(printable(str(row[name]))) for name in columns))
     return table
 
 

@@ -24,6 +24,7 @@ from feeds.errors import ConfigError
 from runtime.control.repeats import Repeated, Repeats
 from runtime.control.rotation import LogFile
 from runtime.control.sinks import Sink, Sinks, file_sink, stream_sink
+from runtime.printable import printable
 from runtime.redaction import KNOWN
 from runtime.settings import LogSettings
 
@@ -164,15 +165,11 @@ def _no_control_characters(
 ) -> MutableMapping[str, Any]:
     """Keep a log line one line: what a strategy or a venue says can't steer a terminal."""
     for key in [key for key in event if not key.isprintable()]:
-        event[_escaped(key)] = event.pop(key)
+        event[printable(key)] = event.pop(key)
     for key, value in event.items():
         if isinstance(value, str) and not value.isprintable():
-            event[key] = _escaped(value, allowed="\n" if key == "exception" else "")
+            event[key] = printable(value, allowed="\n" if key == "exception" else "")
     return event
-
-
-def _escaped(text: str, allowed: str = "") -> str:
-    return "".join(c if c.isprintable() or c in allowed else repr(c)[1:-1] for c in text)
 
 
 class _Counted:

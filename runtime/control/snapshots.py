@@ -102,6 +102,7 @@ def _model(slot: ModelSlot) -> Mapping[str, Any]:
         "data_until": None if bundle is None else bundle.data_until,
         "job": None if bundle is None else bundle.job,
         "metrics": {} if bundle is None else dict(bundle.metrics),
+        "made": slot.made,
         "skipped": {str(cause): count for cause, count in slot.skips.items()},
         "deployed": slot.deployed,
         "can_roll_back": slot.previous is not None,

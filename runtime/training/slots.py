@@ -73,6 +73,7 @@ class ModelSlot:
     Attributes:
         is_stored: whether a job encodes what it has trained; set by who stores it.
         on_rollback: told the version that serves again, the one it replaces, and who asked.
+        made: how often `is_ready` was asked and true: predictions that were not skipped.
         deployed: the file whose finished model it serves, never trained; "" for a slot that is.
     """
 
@@ -95,6 +96,7 @@ class ModelSlot:
         self.readiness = Readiness()
         self.bundle: Published | None = None
         self.previous: Published | None = None
+        self.made = 0
         self.skips: Counter[ReadinessCause] = Counter()
         self.gate = validate
         self._max_age = max_age
@@ -115,11 +117,12 @@ class ModelSlot:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a model serves and is not stale; who asks in vain skips a prediction.
+        """Whether a model serves and is not stale: who asks makes a prediction, or skips it.
 
         The runtime itself looks at `readiness.is_ready`, which counts nothing.
         """
         if self.readiness.is_ready:
+            self.made += 1
             return True
         self.skips[self.readiness.cause] += 1
         return False

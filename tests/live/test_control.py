@@ -6,7 +6,8 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,14 @@ def get(folder: Path, path: str, **headers: str) -> httpx.Response:
         return http.get(path, headers=headers)
 
 
+def until(folder: Path, path: str, has: Callable[[Any], bool]) -> Any:
+    """Look until it is so: what is shown is at most a second old."""
+    with client(folder) as http:
+        while not has(found := http.get(path).json()):
+            time.sleep(0.1)
+    return found
+
+
 def test_a_run_is_watched_and_steered_from_the_command_line(tmp_path: Path) -> None:
     with going(tmp_path) as running:
         found = told(tmp_path, "status")
@@ -80,6 +89,7 @@ def test_a_run_is_watched_and_steered_from_the_command_line(tmp_path: Path) -> N
         assert ask(tmp_path, "train", "now").stdout == "asked for fit\n"
         kinds = [row["kind"] for row in told(tmp_path, "train", "status")["history"]]
         assert {"queued", "started", "model published", "finished", "toggled"} <= set(kinds)
+        until(tmp_path, "/v1/orders", lambda found: found["orders"])
         assert told(tmp_path, "positions")[0]["symbol"] == "SPY"
         assert told(tmp_path, "orders")[0]["state"] == "filled"
         refused = ask(tmp_path, "train", "cancel", "nope")
@@ -149,6 +159,7 @@ def test_what_a_killed_run_has_left_is_no_hindrance(tmp_path: Path) -> None:
 
 def test_figures_are_prometheus_own(tmp_path: Path) -> None:
     with going(tmp_path):
+        until(tmp_path, "/v1/status", lambda found: found["snapshot"]["counts"]["events"] >= 30)
         answer = get(tmp_path, "/metrics")
         found = {each.name: each for each in text_string_to_metric_families(answer.text)}
         status = get(tmp_path, "/v1/status").json()
@@ -248,3 +259,19 @@ def test_help_has_examples() -> None:
             [TIDEGATE, command, "--help"], capture_output=True, text=True, check=True
         )
         assert "Examples:" in said.stdout
+
+
+def test_s9_what_a_strategy_says_cannot_steer_the_terminal_that_shows_it(tmp_path: Path) -> None:
+    nasty = r"self.log('evil \x1b[2J\x1b]0;x\x07 \u202e', text='a\nb\x1b[31m', )"
+    body = BODY.replace(
+        "self.log('going', ticks=self.ticks)", f"{nasty}\n        self.log('going')"
+    )
+    with Running(tmp_path, "run", strategy(tmp_path, body), "--rate", "100") as running:
+        running.until("going")
+        shown = ask(tmp_path, "logs", "--grep", "evil").stdout
+        assert "evil" in shown
+        assert shown.count("\n") == 1
+        assert shown.strip().isprintable()
+        (line,) = ask(tmp_path, "logs", "--grep", "evil", "--json").stdout.splitlines()
+        assert line.isprintable()
+        assert json.loads(line)["event"].startswith("evil \x1b[2J")

@@ -114,6 +114,11 @@ def _models(snapshot: Snapshot) -> Iterator[Metric]:
     trained = GaugeMetricFamily(
         "tidegate_model_trained_time_seconds", "engine time of its training", labels=["slot"]
     )
+    made = CounterMetricFamily(
+        "tidegate_predictions_made",
+        "times that a strategy asked whether the model is ready, and it was",
+        labels=["slot"],
+    )
     skipped = CounterMetricFamily(
         "tidegate_predictions_skipped",
         "predictions not made for want of a ready model",
@@ -125,9 +130,10 @@ def _models(snapshot: Snapshot) -> Iterator[Metric]:
         version.add_metric([slot], model["version"])
         if model["trained_at"] is not None:
             trained.add_metric([slot], model["trained_at"] / 1e9)
+        made.add_metric([slot], model["made"])
         for cause, count in model["skipped"].items():
             skipped.add_metric([slot, cause], count)
-    yield from (ready, version, trained, skipped)
+    yield from (ready, version, trained, made, skipped)
 
 
 def _gauge(name: str, words: str, value: float) -> Metric:

@@ -1,16 +1,17 @@
 """What may be asked of a run from another thread: each request is done on the run's own loop.
 
-Whoever asks waits for the answer, for a bounded time: a loop that does not turn is told as that.
+Whoever asks waits for the answer, for a bounded time: a loop that does not turn is told as that,
+and what it has not begun by then is never done.
 """
 
 import asyncio
-import time
+import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
-from feeds.events import SECOND
 from runtime.control.board import Board
 from runtime.control.snapshots import snapshot
 from runtime.errors import ConfigError, RunFailed
@@ -18,9 +19,7 @@ from runtime.errors import ConfigError, RunFailed
 if TYPE_CHECKING:
     from runtime.live import LiveRun
 
-PATIENCE_SECONDS, LOOK_SECONDS = 10.0, 1.0
-FRESH_NS = SECOND // 5
-"""No more snapshots than these are taken for whoever looks, however many look."""
+PATIENCE_SECONDS = 10.0
 T = TypeVar("T")
 
 
@@ -35,7 +34,7 @@ class Operator:
     block.
 
     Raises:
-        NotAnswered: the run's loop does not turn, or has ended.
+        NotAnswered: the run's loop does not turn, or has ended; it says what is not done.
         ConfigError: what was asked for is not there.
     """
 
@@ -44,16 +43,6 @@ class Operator:
         self._board = board
         self._keep_halt = keep_halt
         self._loop = asyncio.get_running_loop()
-
-    async def look(self) -> None:
-        """Have a snapshot taken, unless there is one of this moment."""
-
-        async def do() -> None:
-            taken = self._board.snapshot
-            if taken is None or time.time_ns() - taken.time > FRESH_NS:
-                self._board.snapshot = snapshot(self._run)
-
-        await self._ask(do, LOOK_SECONDS, looks=False)
 
     async def switch_training(self, on: bool, by: str) -> bool:
         """Switch training on or off; return whether it is on now."""
@@ -114,17 +103,14 @@ class Operator:
 
         await self._ask(do)
 
-    async def _ask(
-        self,
-        do: Callable[[], Coroutine[Any, Any, T]],
-        patience: float = PATIENCE_SECONDS,
-        *,
-        looks: bool = True,
-    ) -> T:
+    async def _ask(self, do: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        claim = _Claim()
+
         async def done() -> T:
+            if not claim.take():
+                raise NotAnswered("withdrawn")  # nobody hears it
             came = await do()
-            if looks:  # whoever asked sees at once what has come of it
-                self._board.snapshot = snapshot(self._run)
+            self._board.snapshot = snapshot(self._run)  # whoever asked sees what has come of it
             return came
 
         try:
@@ -132,10 +118,34 @@ class Operator:
         except RuntimeError:
             raise NotAnswered("the run has ended") from None
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), patience)
+            # Shielded: what has begun is not cut off in its middle, also where nobody waits.
+            return await asyncio.wait_for(
+                asyncio.shield(asyncio.wrap_future(future)), PATIENCE_SECONDS
+            )
         except TimeoutError:
-            raise NotAnswered(f"the run's loop has not turned for {patience:.0f} s") from None
+            future.add_done_callback(_forget)
+            stuck = f"the run's loop has not answered for {PATIENCE_SECONDS:.0f} s"
+            if claim.take():
+                raise NotAnswered(f"{stuck}: nothing is done, ask again") from None
+            raise NotAnswered(f"{stuck}: it has begun and may still be done") from None
         except asyncio.CancelledError:
             if future.cancelled():
                 raise NotAnswered("the run has ended") from None
             raise
+
+
+class _Claim:
+    """Taken once: by the loop that does what was asked, or by who gives up waiting for it."""
+
+    def __init__(self) -> None:
+        self._free = threading.Lock()
+
+    def take(self) -> bool:
+        """Say whether it was still there."""
+        return self._free.acquire(blocking=False)
+
+
+def _forget(future: Future[Any]) -> None:
+    """Look at how it ended, so that nothing says that nobody did."""
+    if not future.cancelled():
+        future.exception()

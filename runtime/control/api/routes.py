@@ -1,16 +1,15 @@
 """What can be asked over HTTP: each route reads the board, or has the operator do something."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
 import msgspec
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -19,13 +18,11 @@ from runtime.control.api.metrics import exposition
 from runtime.control.api.operator import NotAnswered, Operator
 from runtime.control.api.pages import asset, page
 from runtime.control.api.problems import problem
-from runtime.control.board import LEVELS, Board, Line, chosen
+from runtime.control.api.streams import MOST_LINES, Streams, encode
+from runtime.control.board import LEVELS, Board, Line, Snapshot, chosen
 from runtime.errors import ConfigError, TidegateError
 from runtime.redaction import KNOWN
 
-MOST_LINES = 1_000
-PACE_SECONDS = 0.25
-"""Between two looks of a stream: a reader costs the run nothing but these."""
 STUCK_SECONDS = 5.0
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -42,6 +39,7 @@ class Api:
 
     def __init__(self, board: Board, operator: Operator, stuck: Callable[[], float]) -> None:
         self._board, self._operator, self._stuck = board, operator, stuck
+        self._streams = Streams(board, self._whole)
 
     def application(self) -> Starlette:
         """Return the application; a guard belongs before it."""
@@ -79,6 +77,7 @@ class Api:
                 ConfigError: _refused,
                 NotAnswered: _not_answered,
                 TidegateError: _refused,
+                ClientDisconnect: _gone,
                 Exception: _broken,
             },
         )
@@ -104,7 +103,6 @@ class Api:
         return _json({"status": "ready"})
 
     async def _metrics(self, _: Request) -> Response:
-        await self._look()
         figures = KNOWN.hide_bytes(exposition(self._board))
         return Response(figures, media_type="text/plain; version=0.0.4")
 
@@ -112,13 +110,7 @@ class Api:
         return _json(openapi())
 
     async def _status(self, _: Request) -> Response:
-        await self._look()
         return _json(self._whole())
-
-    async def _look(self) -> None:
-        """See the run as it is; one that does not answer is shown as it was."""
-        with suppress(NotAnswered):
-            await self._operator.look()
 
     def _whole(self) -> dict[str, Any]:
         snapshot = self._board.snapshot
@@ -134,17 +126,17 @@ class Api:
         return whole
 
     async def _training(self, _: Request) -> Response:
-        snapshot = await self._snapshot()
+        snapshot = self._snapshot()
         return _json({"now": snapshot.training, "history": list(self._board.training)})
 
     async def _models(self, _: Request) -> Response:
-        return _json({"models": (await self._snapshot()).models})
+        return _json({"models": self._snapshot().models})
 
     async def _orders(self, _: Request) -> Response:
-        return _json({"orders": (await self._snapshot()).orders})
+        return _json({"orders": self._snapshot().orders})
 
     async def _positions(self, _: Request) -> Response:
-        return _json({"positions": (await self._snapshot()).positions})
+        return _json({"positions": self._snapshot().positions})
 
     async def _equity(self, _: Request) -> Response:
         return _json({"curve": list(self._board.curve.samples)})
@@ -152,8 +144,7 @@ class Api:
     async def _prices(self, _: Request) -> Response:
         return _json({"prices": {name: list(rows) for name, rows in self._board.prices.items()}})
 
-    async def _snapshot(self) -> Any:
-        await self._look()
+    def _snapshot(self) -> Snapshot:
         if self._board.snapshot is None:
             raise HTTPException(503, "the run is starting")
         return self._board.snapshot
@@ -167,37 +158,10 @@ class Api:
 
     async def _log_stream(self, request: Request) -> Response:
         most, choose = _limit(request), _chooser(request)
-        return EventSourceResponse(self._lines(most, choose), ping=15, send_timeout=30)
-
-    async def _lines(
-        self, most: int, choose: Callable[[list[Line]], list[Line]]
-    ) -> AsyncIterator[ServerSentEvent]:
-        found, _ = self._board.lines(0, self._board.newest)
-        after = self._board.newest
-        for line in choose(found)[-most:] if most else []:
-            yield _event("line", line, line.number)
-        while True:
-            found, missing = self._board.lines(after, MOST_LINES)
-            if missing:
-                yield _event("dropped", {"count": missing})
-            for line in choose(found):
-                yield _event("line", line, line.number)
-            if found:
-                after = found[-1].number
-            if len(found) < MOST_LINES:
-                await anyio.sleep(PACE_SECONDS)
+        return EventSourceResponse(self._streams.lines(most, choose), ping=15)
 
     async def _status_stream(self, _: Request) -> Response:
-        return EventSourceResponse(self._statuses(), ping=15, send_timeout=30)
-
-    async def _statuses(self) -> AsyncIterator[ServerSentEvent]:
-        told = 0
-        while True:
-            snapshot = self._board.snapshot
-            if snapshot is not None and snapshot.time != told:
-                told = snapshot.time
-                yield _event("status", {**self._whole(), "orders": snapshot.orders})
-            await anyio.sleep(PACE_SECONDS)
+        return EventSourceResponse(self._streams.statuses(), ping=15)
 
     # ---- what is done ------------------------------------------------------------------------
 
@@ -242,25 +206,15 @@ class Api:
 
 
 async def _page(_: Request) -> Response:
-    return page()
+    return await anyio.to_thread.run_sync(page)  # from the disk
 
 
 async def _asset(request: Request) -> Response:
-    return asset(request.path_params["path"])
+    return await anyio.to_thread.run_sync(asset, request.path_params["path"])
 
 
 def _json(value: object, status: int = 200) -> Response:
-    return Response(_encode(value), status, media_type="application/json")
-
-
-def _encode(value: object) -> bytes:
-    return KNOWN.hide_bytes(msgspec.json.encode(value, enc_hook=str))
-
-
-def _event(name: str, value: object, number: int | None = None) -> ServerSentEvent:
-    return ServerSentEvent(
-        _encode(value).decode(), event=name, id=None if number is None else str(number)
-    )
+    return Response(encode(value), status, media_type="application/json")
 
 
 def _who(request: Request) -> str:
@@ -320,6 +274,10 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 async def _not_answered(_: Request, error: Exception) -> Response:
     return problem(503, str(error))
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=400)  # nobody hears it
 
 
 async def _broken(_: Request, error: Exception) -> Response:

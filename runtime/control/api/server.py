@@ -14,6 +14,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 from structlog.typing import FilteringBoundLogger
@@ -24,8 +25,10 @@ from runtime.disk import write_whole
 from runtime.errors import ConfigError
 from runtime.redaction import KNOWN
 
+if TYPE_CHECKING:
+    from uvicorn import Server
+
 SOCKET, TOKEN = "api.sock", "api.token"
-MOST_CONNECTIONS = 1_100
 END_SECONDS = 2.0
 BACKLOG = 128
 """Who asks before the server has begun waits in this line, and is answered then."""
@@ -202,43 +205,44 @@ class _Server:
             each.close()
 
     def _run(self) -> None:
-        voice = logging.getLogger("uvicorn")
-        voice.propagate = False
-        voice.handlers = [_Told(self._tell)]
-        asyncio.run(self._serve())
+        # Here, before there is a loop: the run's first tick does not wait for these.
+        from uvicorn import Config, Server  # noqa: PLC0415
 
-    def _tell(self, text: str) -> None:
-        if not self._is_ending.is_set():  # streams that are cut then are no trouble
-            self._log.warning("control API", text=text)
-
-    async def _serve(self) -> None:
-        import uvicorn  # noqa: PLC0415  # the run's first tick does not wait for it
-
+        from runtime.control.api.connection import Connection  # noqa: PLC0415
         from runtime.control.api.guard import Guard  # noqa: PLC0415
         from runtime.control.api.routes import Api, own_hosts  # noqa: PLC0415
 
-        if self._is_ending.is_set():
-            return
-        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         app = Api(self._board, self._operator, self._stuck).application()
         servers = []
         for each in self._sockets:
             is_unix = each.family == socket.AF_UNIX
             port = None if is_unix else each.getsockname()[1]
-            guard = Guard(app, own_hosts(port), None if is_unix else self._token)
-            config = uvicorn.Config(
-                guard,
+            config = Config(
+                Guard(app, own_hosts(port), None if is_unix else self._token),
                 log_config=None,
                 access_log=False,
                 lifespan="off",
-                limit_concurrency=MOST_CONNECTIONS,
+                http=Connection,
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=1,
                 server_header=False,
                 h11_max_incomplete_event_size=16_384,
                 ws="none",
             )
-            servers.append((uvicorn.Server(config), each))
+            servers.append((Server(config), each))
+        voice = logging.getLogger("uvicorn")
+        voice.propagate = False
+        voice.handlers = [_Told(self._tell)]
+        asyncio.run(self._serve(servers))
+
+    def _tell(self, text: str) -> None:
+        if not self._is_ending.is_set():  # streams that are cut then are no trouble
+            self._log.warning("control API", text=text)
+
+    async def _serve(self, servers: "list[tuple[Server, socket.socket]]") -> None:
+        if self._is_ending.is_set():
+            return
+        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         tasks = [asyncio.create_task(server.serve([each])) for server, each in servers]
         if not self._is_ending.is_set():
             await asyncio.wait(

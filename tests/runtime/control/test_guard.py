@@ -2,11 +2,15 @@
 
 from typing import Any
 
+import httpx
 import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from runtime.control.api.guard import MOST_BYTES, Guard, Message, Receive, Scope, Send
+from runtime.control.api.routes import Api
+from runtime.control.board import Board
 
 HOSTS = ["127.0.0.1:8000", "localhost:8000", "[::1]:8000"]
 TOKEN = "t0ken-" + "x" * 30
@@ -134,3 +138,94 @@ async def test_a_body_that_turns_out_too_large_is_not_read_on() -> None:
     half = b"x" * (MOST_BYTES // 2)
     assert await ask(GOOD, chunks=(half, half)) == (200, b"inside 16384")
     assert (await ask(GOOD, chunks=(half, half, b"x")))[0] == 413
+
+
+# ---- on every route of every kind ------------------------------------------------------------
+
+
+class Untouched:
+    """Stands for a run that nobody may ask anything."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{name} was asked of the run")
+
+
+API = Api(Board(lambda: 1), Untouched(), lambda: 0.0)  # type: ignore[arg-type]
+ROUTES = [
+    (route.path.replace("{slot}", "m").replace("{path:path}", "x"), method)
+    for route in API.application().routes
+    if isinstance(route, Route)
+    for method in sorted(route.methods or ())
+]
+OPEN = {"/", "/healthz", "/readyz", "/assets/x"}
+BAD: dict[str, tuple[int, list[tuple[str, str]]]] = {
+    "no host": (421, [SHOWN]),
+    "another host": (421, [("host", "evil.example:8000"), SHOWN]),
+    "a host that begins as ours": (421, [("host", "127.0.0.1:8000.evil.example"), SHOWN]),
+    "a short form": (421, [("host", "127.1:8000"), SHOWN]),
+    "a trailing dot": (421, [("host", "localhost.:8000"), SHOWN]),
+    "two hosts": (421, [("host", HOSTS[0]), ("host", HOSTS[1]), SHOWN]),
+    "another page": (403, [*GOOD, ("origin", "http://evil.example")]),
+    "no page's": (403, [*GOOD, ("origin", "null")]),
+    "no token": (401, [("host", HOSTS[0])]),
+    "a wrong token": (401, [("host", HOSTS[0]), ("authorization", "Bearer " + "y" * 36)]),
+    "the token in the address": (401, [("host", HOSTS[0])]),
+    "too large": (413, [*GOOD, ("content-length", "99999999")]),
+}
+
+
+def test_there_are_routes_of_every_kind() -> None:
+    assert {"/v1/stream", "/v1/logs/stream", "/v1/halt", "/v1/status"} <= {p for p, _ in ROUTES}
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+async def test_s2_s3_s4_every_route_refuses_it(bad: str, kind: str) -> None:
+    status, headers = BAD[bad]
+    for path, method in [*ROUTES, ("/no/such/route", "GET"), ("/v1", "PUT")]:
+        if status == 401 and path in OPEN:
+            continue
+        said: list[Message] = []
+        scope: dict[str, Any] = {
+            "type": kind,
+            "method": method,
+            "path": path,
+            "raw_path": path.encode(),
+            "headers": [(name.encode(), value.encode()) for name, value in headers],
+            "query_string": f"token={TOKEN}".encode(),
+        }
+
+        async def receive() -> Message:
+            raise AssertionError("nothing is read of it")
+
+        async def send(message: Message, said: list[Message] = said) -> None:
+            said.append(message)
+
+        await Guard(API.application(), HOSTS, TOKEN)(scope, receive, send)
+        if kind == "websocket":
+            assert [message["type"] for message in said] == ["websocket.close"], path
+        else:
+            assert said[0]["status"] == status, path
+            kinds = dict(said[0]["headers"])
+            assert kinds[b"content-type"] == b"application/problem+json", path
+
+
+@pytest.mark.parametrize("path", [path for path, method in ROUTES if method == "GET"])
+async def test_who_only_looks_never_asks_the_run(path: str) -> None:
+    """Whatever is shown is on the board: readers cost the run's loop nothing."""
+    if path.endswith("stream"):
+        return  # streams read the board only: tests/runtime/control/test_server.py
+    app = Guard(API.application(), HOSTS, TOKEN)
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as http:
+        answer = await http.get(path, headers=[SHOWN])
+    assert answer.status_code in {200, 404, 503}
+
+
+@pytest.mark.parametrize("body", [b"{", b"[" * 10_000, b"\xff\xfe", b'{"reason": NaN', b"null"])
+async def test_row_77_what_is_no_json_is_a_problem(body: bytes) -> None:
+    transport = httpx.ASGITransport(app=Guard(API.application(), HOSTS, TOKEN))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as http:
+        answer = await http.post("/v1/halt", content=body, headers=[SHOWN])
+    assert answer.status_code in {400, 422}
+    assert answer.headers["content-type"] == "application/problem+json"
