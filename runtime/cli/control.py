@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from runtime.cli.app import app
-from runtime.cli.options import STATE_DIR, Name, StateDir
+from runtime.cli.options import STATE_DIR, Json, Name, StateDir
 from runtime.errors import ConfigError
 from runtime.printable import printable
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from runtime.client import Client
 
-Json = Annotated[bool, typer.Option("--json", help="as JSON")]
 SECOND_NS = 1_000_000_000
 CONTEXT = {"run", "strategy"}
 COLOURS = {"warning": "yellow", "error": "red", "debug": "dim"}
@@ -137,24 +136,38 @@ app.add_typer(train, name="train", no_args_is_help=True)
 
 
 @train.command()
-def on(name: Name = None, state_dir: StateDir = None) -> None:
-    """Switch training on."""
-    _client(state_dir, name).post("/v1/training/on")
-    typer.echo("training is on")
+def on(name: Name = None, state_dir: StateDir = None, as_json: Json = False) -> None:
+    """Switch training on.
+
+    Examples:
+    tidegate train on --name momentum
+    """
+    found = _client(state_dir, name).post("/v1/training/on")
+    _say(found, "training is on", as_json=as_json)
 
 
 @train.command()
-def off(name: Name = None, state_dir: StateDir = None) -> None:
-    """Switch training off; trading goes on."""
-    _client(state_dir, name).post("/v1/training/off")
-    typer.echo("training is off")
+def off(name: Name = None, state_dir: StateDir = None, as_json: Json = False) -> None:
+    """Switch training off; trading goes on.
+
+    Examples:
+    tidegate train off
+    """
+    found = _client(state_dir, name).post("/v1/training/off")
+    _say(found, "training is off", as_json=as_json)
 
 
 @train.command()
-def now(name: Name = None, state_dir: StateDir = None) -> None:
-    """Train every known method now."""
-    jobs = _client(state_dir, name).post("/v1/training/now")["jobs"]
-    typer.echo(f"asked for {', '.join(jobs)}" if jobs else "no method was trained yet")
+def now(name: Name = None, state_dir: StateDir = None, as_json: Json = False) -> None:
+    """Train every known method now.
+
+    Examples:
+    tidegate train now
+    """
+    found = _client(state_dir, name).post("/v1/training/now")
+    jobs = found["jobs"]
+    text = f"asked for {', '.join(jobs)}" if jobs else "no method was trained yet"
+    _say(found, text, as_json=as_json)
 
 
 @train.command()
@@ -162,15 +175,24 @@ def cancel(
     job: Annotated[str, typer.Argument(help="a job's id, or its method's name")],
     name: Name = None,
     state_dir: StateDir = None,
+    as_json: Json = False,
 ) -> None:
-    """Cancel a job that waits or runs."""
-    _client(state_dir, name).post("/v1/training/cancel", job=job)
-    typer.echo(f"{job} is cancelled")
+    """Cancel a job that waits or runs.
+
+    Examples:
+    tidegate train cancel fit-3
+    """
+    found = _client(state_dir, name).post("/v1/training/cancel", job=job)
+    _say(found, f"{job} is cancelled", as_json=as_json)
 
 
 @train.command("status")
 def train_status(name: Name = None, state_dir: StateDir = None, as_json: Json = False) -> None:
-    """Show the quota, what runs and waits, and what training did."""
+    """Show the quota, what runs and waits, and what training did.
+
+    Examples:
+    tidegate train status --json
+    """
     found = _client(state_dir, name).get("/v1/training")
     if as_json:
         typer.echo(json.dumps(found))
@@ -195,14 +217,22 @@ def train_status(name: Name = None, state_dir: StateDir = None, as_json: Json = 
 
 @app.command()
 def orders(name: Name = None, state_dir: StateDir = None, as_json: Json = False) -> None:
-    """Show the newest orders of a run."""
+    """Show the newest orders of a run.
+
+    Examples:
+    tidegate orders --name momentum
+    """
     columns = ("created", "symbol", "side", "type", "quantity", "state", "filled", "average_price")
     _show_rows(_client(state_dir, name).get("/v1/orders")["orders"], columns, as_json=as_json)
 
 
 @app.command()
 def positions(name: Name = None, state_dir: StateDir = None, as_json: Json = False) -> None:
-    """Show what a run holds."""
+    """Show what a run holds.
+
+    Examples:
+    tidegate positions --json
+    """
     rows = _client(state_dir, name).get("/v1/positions")["positions"]
     columns = ("symbol", "quantity", "average_price", "last_price", "value", "unrealised_pnl")
     _show_rows(rows, columns, as_json=as_json)
@@ -213,29 +243,44 @@ def halt(
     reason: Annotated[str, typer.Argument(help="for the log")] = "",
     name: Name = None,
     state_dir: StateDir = None,
+    as_json: Json = False,
 ) -> None:
-    """Let no order of a run leave from now on, and cancel those that work; a restart keeps it."""
-    _client(state_dir, name).post("/v1/halt", **({"reason": reason} if reason else {}))
-    typer.echo("halted: no order leaves until tidegate resume")
+    """Let no order of a run leave from now on, and cancel those that work; a restart keeps it.
+
+    Examples:
+    tidegate halt "spreads are too wide" --name momentum
+    """
+    found = _client(state_dir, name).post("/v1/halt", **({"reason": reason} if reason else {}))
+    _say(found, "halted: no order leaves until tidegate resume", as_json=as_json)
 
 
 @app.command()
-def resume(name: Name = None, state_dir: StateDir = None) -> None:
-    """Let the orders of a halted run leave again."""
-    _client(state_dir, name).post("/v1/resume")
-    typer.echo("resumed")
+def resume(name: Name = None, state_dir: StateDir = None, as_json: Json = False) -> None:
+    """Let the orders of a halted run leave again.
+
+    Examples:
+    tidegate resume --name momentum
+    """
+    _say(_client(state_dir, name).post("/v1/resume"), "resumed", as_json=as_json)
 
 
 @app.command()
-def stop(name: Name = None, state_dir: StateDir = None) -> None:
-    """End a run in order, as Ctrl-C would."""
-    _client(state_dir, name).post("/v1/stop")
-    typer.echo("stopping")
+def stop(name: Name = None, state_dir: StateDir = None, as_json: Json = False) -> None:
+    """End a run in order, as Ctrl-C would.
+
+    Examples:
+    tidegate stop --name momentum
+    """
+    _say(_client(state_dir, name).post("/v1/stop"), "stopping", as_json=as_json)
 
 
 @app.command()
 def runs(state_dir: StateDir = None, as_json: Json = False) -> None:
-    """List the deployments in the state folder: what runs, and how the others ended."""
+    """List the deployments in the state folder: what runs, and how the others ended.
+
+    Examples:
+    tidegate runs --json
+    """
     from runtime.client import running  # noqa: PLC0415  # start fast
     from runtime.control.heartbeat import read_heartbeat  # noqa: PLC0415
     from runtime.control.state import deployments  # noqa: PLC0415
@@ -271,6 +316,10 @@ def _console() -> "Console":
     if not console.is_terminal:
         console.width = 250
     return console
+
+
+def _say(found: object, text: str, *, as_json: bool) -> None:
+    typer.echo(json.dumps(found) if as_json else text)
 
 
 def _show_rows(rows: list[dict[str, Any]], columns: tuple[str, ...], *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn, TextIO
 
 import typer
 
-from runtime.cli import backtest, control, models, record, replay, run, sweep, venue
+from runtime.cli import backtest, control, models, new, record, replay, run, sweep, venue
 from runtime.cli.app import app, fail
 from runtime.cli.stopping import stop_before_start
 from runtime.control.first import stand_aside
@@ -18,7 +18,18 @@ from runtime.control.signals import hold_back
 from runtime.errors import InternalError, TidegateError
 from runtime.redaction import KNOWN
 
-__all__ = ["backtest", "control", "main", "models", "record", "replay", "run", "sweep", "venue"]
+__all__ = [
+    "backtest",
+    "control",
+    "main",
+    "models",
+    "new",
+    "record",
+    "replay",
+    "run",
+    "sweep",
+    "venue",
+]
 
 
 def _version(wanted: bool) -> None:

@@ -1,27 +1,32 @@
 """Look at what runs leave: `tidegate models`, `tidegate health`."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from runtime.cli.app import app
-from runtime.cli.options import STATE_DIR, Name, StateDir
+from runtime.cli.options import STATE_DIR, Json, Name, StateDir
 
 if TYPE_CHECKING:
     from runtime.control.models import ModelRow
 
 
 @app.command()
-def health(name: Name = None, state_dir: StateDir = None) -> None:
+def health(name: Name = None, state_dir: StateDir = None, as_json: Json = False) -> None:
     """Say whether a run is alive; exit code 1 if not.
 
     Without a name it is the run in the state folder that gave the newest sign of life.
+
+    Examples:
+    tidegate health --name momentum
     """
     from runtime.control.heartbeat import check_heartbeat, newest_heartbeat  # noqa: PLC0415
 
     root = Path(state_dir or STATE_DIR)
-    typer.echo(check_heartbeat(newest_heartbeat(root) if name is None else root / name))
+    text = check_heartbeat(newest_heartbeat(root) if name is None else root / name)
+    typer.echo(json.dumps({"alive": True, "text": text}) if as_json else text)
 
 
 models = typer.Typer(help="List stored models, and roll back among them.")
@@ -33,9 +38,13 @@ def list_models(
     context: typer.Context,
     name: Name = None,
     state_dir: StateDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+    as_json: Json = False,
 ) -> None:
-    """List the stored versions of a deployment, or of all in the state folder."""
+    """List the stored versions of a deployment, or of all in the state folder.
+
+    Examples:
+    tidegate models --name momentum
+    """
     if context.invoked_subcommand is not None:
         return
     import msgspec  # noqa: PLC0415  # start fast
@@ -57,11 +66,17 @@ def rollback(
     to: Annotated[int | None, typer.Option(help="version; the one before by default")] = None,
     name: Name = None,
     state_dir: StateDir = None,
+    as_json: Json = False,
 ) -> None:
-    """Let an older version serve again, in a run that goes on or from the next one."""
+    """Let an older version serve again, in a run that goes on or from the next one.
+
+    Examples:
+    tidegate models rollback direction --to 3
+    """
     from runtime.control.models import roll_back  # noqa: PLC0415  # start fast
 
-    typer.echo(roll_back(Path(state_dir or STATE_DIR), name, slot, to))
+    text = roll_back(Path(state_dir or STATE_DIR), name, slot, to)
+    typer.echo(json.dumps({"slot": slot, "text": text}) if as_json else text)
 
 
 def _show_models(rows: "list[ModelRow]") -> None:

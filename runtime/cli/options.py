@@ -54,6 +54,7 @@ Param = Annotated[
     list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE for get_parameter; repeatable")
 ]
 LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error")]
+Json = Annotated[bool, typer.Option("--json", help="as JSON, for programs")]
 LogFormat = Annotated[str | None, typer.Option(help="auto, text or json")]
 
 

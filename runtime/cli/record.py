@@ -37,6 +37,9 @@ def record(
     """Record a venue's live data: what came, as it came, and Parquet of trades and quotes.
 
     Replay either with --feed replay --data OUT/captures or OUT/tables.
+
+    Examples:
+    tidegate record --feed coinbase -s BTC/USD --out recorded --duration 3600
     """
     import anyio  # noqa: PLC0415  # start fast
 

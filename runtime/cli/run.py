@@ -150,7 +150,11 @@ def demo(
     log_level: LogLevel = None,
     log_format: LogFormat = None,
 ) -> None:
-    """Watch a model train, become ready and trade on the embedded paper venue: no keys, no data."""
+    """Watch a model train, become ready and trade on the embedded paper venue: no keys, no data.
+
+    Examples:
+    tidegate demo --duration 120
+    """
     from strategies import folder  # noqa: PLC0415  # the CLI knows the examples by place only
 
     overrides = {

@@ -55,6 +55,8 @@ def test_a_full_disk_keeps_trading_and_is_told(tmp_path: Path) -> None:
     ) as running:
         running.until("tick", n=20)
         with asked(tmp_path) as http:
+            while not figures(http).get(("tidegate_fills_total", "")):
+                time.sleep(0.1)  # a snapshot is at most a second old
             assert places(http)["file"]["trouble"] == "No space left on device"
             assert places(http)["stdout"]["trouble"] == ""
             found = figures(http)
