@@ -47,6 +47,7 @@ SHELLS = {
     "runtime.cli": "begins and ends the process",
     "runtime.cli.app": "says what went wrong",
     "runtime.cli.main": "begins and ends the process",
+    "runtime.cli.new": "writes files",
     "runtime.cli.models": "looks into the state folder",
     "runtime.cli.options": "reads the environment",
     "runtime.cli.run": "starts the loop",
