@@ -309,7 +309,7 @@ class Connection:
         self._renewals += 1
         await old.close()
         await old.done.wait()
-        if not old.is_whole:  # maybe with trades in it that the new one never had
+        if not old.is_whole or old.until < session.since:  # what it lacks, the new one may lack too
             await self._deliver(self._unproven(old))
         renewed = "renewed before the venue's planned cut"
         await self._deliver([self._status(FeedState.LIVE, renewed)])
@@ -326,7 +326,8 @@ class Connection:
 
     async def _tell_if_lost(self, session: Session) -> None:
         await session.done.wait()
-        await self._tell_lost(str(_ending(session)))
+        if self._leader is None:  # else its successor is live already
+            await self._tell_lost(str(_ending(session)))
 
     # --- what comes ----------------------------------------------------------------------------
 

@@ -76,14 +76,15 @@ class Outages:
         return outage.history + outage.since
 
     def give_up(self, symbol: Symbol) -> list[Event]:
-        """End an outage without its history: return its gap, then what came since."""
+        """End an outage without all of its history: return its gap, then what came."""
         outage = self.open.pop(symbol)
         self.gaps += 1
-        return [outage.gap, *outage.since]
+        return [outage.gap, *outage.history, *outage.since]
 
     def release(self, symbol: Symbol) -> list[Event]:
         """End an outage that nothing can be asked about: what came since is all there is."""
-        return self.open.pop(symbol).since
+        outage = self.open.pop(symbol)
+        return outage.history + outage.since
 
     def next_wake(self) -> int | None:
         """Return when the first outage's time is up, or None."""

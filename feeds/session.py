@@ -78,7 +78,7 @@ class Session:
         heard: our time of that frame, ns: on a tape its events tell another.
         is_whole: whether the venue itself ended it, so that nothing it said before is missing.
         skew: the largest of the sampled `event.time - event.received`, ns; None before data.
-        since: when it became live, on the loop's clock.
+        since: when it became live, on the loop's clock; `until` is when it said its last.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Session:
         self.latest: Sequence[Event] = ()
         self.heard = 0
         self.skew: int | None = None
-        self.since = 0.0
+        self.since = self.until = 0.0
         self._socket, self._limits, self._budget = socket, limits, budget
         self._quiet, self._sink, self._greet = quiet, sink, greet
         self._pacer = Pacer(limits.messages)
@@ -218,7 +218,7 @@ class Session:
 
     def _ending(self, closed: ConnectionClosed) -> Exception:
         said, sent = closed.rcvd, closed.sent
-        self.is_whole = said is not None
+        self.is_whole, self.until = said is not None, anyio.current_time()
         if said is not None and said.code == 1000 and said.reason == END_OF_TAPE:
             return Ended()
         if self._verdict is not None:
