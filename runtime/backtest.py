@@ -17,7 +17,9 @@ import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from feeds.base import Audit, FeedStatistics, Source, Subscription
+from feeds.columns import Span
 from feeds.events import SECOND, MarketEvent, Symbol
+from feeds.files.strands import Stranded, Strands
 from feeds.moments import due
 from runtime.carrying import carry_out
 from runtime.clock import VirtualClock
@@ -36,6 +38,7 @@ from runtime.control.pace import Pace
 from runtime.control.watchdog import Watchdog
 from runtime.engine import Engine
 from runtime.errors import QuotaExhausted, RunFailed, StrategyError, TidegateError
+from runtime.folding import play
 from runtime.live import Outcome, skipped_predictions, told_of
 from runtime.report.curve import AccountCurve
 from runtime.report.folds import FoldBooks
@@ -53,8 +56,8 @@ from runtime.training.manager import TrainingManager
 from runtime.training.shelf import ModelShelf
 from runtime.walk_forward import WalkForward
 
-LOOK_MOMENTS = 20_000
-"""Moments between two looks at what the outside wants to know: progress."""
+LOOK_EVENTS = 20_000
+"""Events between two looks at what the outside wants to know: progress."""
 
 
 class Data(Protocol):
@@ -171,10 +174,11 @@ class Backtest:
         self._rules, self._on_progress = rules, on_progress
         self._held: list[tuple[int, int, Callable[[], None]]] = []  # models that serve later
         self._order = itertools.count()
-        self._wanted: set[Symbol] = set()
+        self._wanted: frozenset[Symbol] = frozenset()
         self._reason = ""
         self._failure: TidegateError | None = None
         self._delivered = self._foreign = 0
+        self._progress_at = LOOK_EVENTS
         self._cash_at_start = engine.desk.portfolio.equity
         self._folds = FoldBooks()
         self._trained_at = 0  # events told before the last step that trained
@@ -207,12 +211,12 @@ class Backtest:
                 for slot in self._engine.desk.slots.values():
                     self._models.adopt(slot)
                 anyio.run(self._models.restore)
-                self._wanted = {each.symbol for each in self._engine.subscriptions}
+                self._wanted = frozenset(each.symbol for each in self._engine.subscriptions)
                 self._carry_out(self._engine.advance(begin), begin)
                 source = data.open(self._engine.subscriptions)
                 name, audit = source.name, source.audit()
                 if not self._reason:
-                    self._play(source.events())
+                    self._play(source)
                 audit = source.audit()
                 if not (self._delivered or self._reason):
                     asked = ", ".join(each.symbol for each in self._engine.subscriptions)
@@ -278,47 +282,49 @@ class Backtest:
 
     # ---- the data ----------------------------------------------------------------------------
 
-    def _play(self, events: Iterable[MarketEvent]) -> None:
-        """Tell the data moment by moment."""
-        wanted, end = self._wanted, self._rules.end
+    def _play(self, source: Source) -> None:
+        """Tell the data: by columns as far as it has any, in order of time, then by events."""
+        start = self._rules.start or 0
+        strands = source.strands() if isinstance(source, Stranded) else None
+        if strands is None:
+            self._play_events(itertools.dropwhile(lambda e: due(e) < start, source.events()))
+        else:
+            woven = Strands(strands, self._wanted)
+            if not woven.skip(start):
+                self._play_events(itertools.dropwhile(lambda e: due(e) < start, woven.rest()))
+            elif not play(woven, self._engine, self, self._rules.end):
+                self._play_events(woven.rest())
+            self._foreign += woven.passed
+        if not self._reason:
+            self._catch_up(self._clock.now() + 1)
+
+    def _play_events(self, events: Iterable[MarketEvent]) -> None:
+        """Tell events moment by moment."""
+        end = self._rules.end
         batch: list[MarketEvent] = []
         moment = 0
-        left = LOOK_MOMENTS
-        for event in self._from_start(events):
+        for event in events:
             at = due(event)
             if at != moment:
                 if batch:
-                    self._tell(moment, batch)
+                    self.tell(moment, batch)
                     batch = []
                     if self._reason:
                         return
                 if end is not None and at >= end:
                     break
                 moment = at
-                left -= 1
-                if not left:
-                    left = LOOK_MOMENTS
-                    self._on_progress(Progress(moment, self._delivered))
-            if event.symbol in wanted:
+            if event.symbol in self._wanted:
                 batch.append(event)
             else:
                 self._foreign += 1
         if batch:
-            self._tell(moment, batch)
-        self._catch_up(self._clock.now() + 1)
+            self.tell(moment, batch)
 
-    def _from_start(self, events: Iterable[MarketEvent]) -> Iterable[MarketEvent]:
-        start = self._rules.start
-        return events if start is None else itertools.dropwhile(lambda e: due(e) < start, events)
-
-    def _tell(self, at: int, batch: list[MarketEvent]) -> None:
+    def tell(self, at: int, batch: Sequence[MarketEvent]) -> None:
         """Tell one moment: the broker first, then the engine both it and the broker's reports."""
+        self.arrive(at)
         now = max(self._clock.now(), at)
-        if now >= self.curve.due:
-            self._look(now)
-        wake = self._next_wake()
-        if wake is not None and wake < now:
-            self._catch_up(now)
         self._clock.advance_to(now)
         self._delivered += len(batch)
         self._broker.on_market(batch, now)
@@ -327,6 +333,43 @@ class Backtest:
         commands = self._engine.process(events, now)
         if commands:
             self._carry_out(commands, now)
+
+    def arrive(self, at: int) -> None:
+        """Do what is due before the moment `at`: a look at the account, bars, schedules, models."""
+        now = max(self._clock.now(), at)
+        if now >= self.curve.due:
+            self._look(now)
+        wake = self._next_wake()
+        if wake is not None and wake < now:
+            self._catch_up(now)
+        if self._delivered >= self._progress_at:
+            self._progress_at = self._delivered + LOOK_EVENTS
+            self._on_progress(Progress(now, self._delivered))
+
+    def take(self, spans: Sequence[Span]) -> None:
+        """Let the broker and the engine have trades that call nobody."""
+        now = max([span.last_time for span in spans])
+        self._clock.advance_to(now)
+        self._delivered += sum([span.length for span in spans])
+        # With nothing working the broker only remembers: each symbol's last trade is enough.
+        self._broker.on_market([span.last for span in spans], now)
+        self._engine.fold(spans, now)
+
+    @property
+    def next_stop(self) -> int:
+        """When the account is looked at next, or a model comes to serve, ns UTC."""
+        due = self.curve.due
+        return min(due, self._held[0][0]) if self._held else due
+
+    @property
+    def wanted(self) -> frozenset[Symbol]:
+        """The symbols that the strategy has added."""
+        return self._wanted
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run ends with the moment that is being told."""
+        return bool(self._reason)
 
     def _next_wake(self) -> int | None:
         wake = self._engine.next_wake()
@@ -363,9 +406,9 @@ class Backtest:
                 self._training.hold(held)
                 self._training.run_waiting_inline()
             case Subscribe(subscription):
-                self._wanted.add(subscription.symbol)
+                self._wanted = self._wanted | {subscription.symbol}
             case Unsubscribe(symbol):
-                self._wanted.discard(symbol)
+                self._wanted = self._wanted - {symbol}
             case Log(level, event, fields):
                 getattr(self._log, level)(event, **free_names(fields))
             case Stop(reason, failed):
@@ -398,7 +441,7 @@ class Backtest:
             publish: to be called then.
         """
         after = self._rules.publish_after
-        if after is None or self._is_over:
+        if after is None or self.is_over:
             return False
         span = round(elapsed * SECOND) if after == REAL_TIME else after
         heapq.heappush(self._held, (self._clock.now() + span, next(self._order), publish))
@@ -446,10 +489,6 @@ class Backtest:
         )
 
     # ---- the end -----------------------------------------------------------------------------
-
-    @property
-    def _is_over(self) -> bool:
-        return bool(self._reason)
 
     def _end(self) -> None:
         """No new orders, cancel the open ones, goodbye; what was to serve later never does."""

@@ -7,8 +7,12 @@ comes late goes into the next bar, and is counted.
 """
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
+from functools import reduce
+from operator import add
 from typing import Generic, TypeVar
 
+from feeds.columns import Span
 from feeds.events import Bar, Ohlc, Quote, QuoteBar, Symbol, Trade
 
 _In = TypeVar("_In", Trade, Quote, Bar, QuoteBar)
@@ -111,6 +115,22 @@ class _OhlcvConsolidator(_Consolidator[_In, Bar]):
 
 class TradeConsolidator(_OhlcvConsolidator[Trade]):
     """Trades into bars."""
+
+    def fold(self, span: Span) -> None:
+        """Take rows of columns at once, none of which ends a bar: all lie before its end."""
+        rows, begin, end = span
+        prices = rows.prices[begin:end]
+        if not self._is_open:
+            self._place(rows.times[begin])
+            self._open = self._high = self._low = prices[0]
+            self._volume = 0.0
+            self._is_open = True
+        if rows.times[begin] < self._start:
+            self.late += bisect_left(rows.times, self._start, begin, end) - begin
+        self._high = max(self._high, *prices)
+        self._low = min(self._low, *prices)
+        self._close = prices[-1]
+        self._volume = reduce(add, rows.sizes[begin:end], self._volume)  # in order, as one by one
 
     def _begin(self, event: Trade) -> None:
         self._open = self._high = self._low = self._close = event.price

@@ -10,6 +10,7 @@ from datetime import UTC, timedelta
 import msgspec
 
 from feeds.base import Subscription
+from feeds.columns import Span
 from feeds.events import (
     SECOND,
     Event,
@@ -24,7 +25,7 @@ from runtime.callbacks import Callbacks, Unwatched, Watch, require_plain_callbac
 from runtime.commands import Command
 from runtime.desk import Desk
 from runtime.errors import StrategyError
-from runtime.lines import Ended
+from runtime.lines import Ended, SymbolLine
 from runtime.moments import split
 from runtime.schedule.local_time import in_zone
 from runtime.slices import MARKET_KINDS, build_slice
@@ -162,6 +163,34 @@ class Engine:
         self._turn(out)
         return self._take_commands()
 
+    def quiet_until(self, first: int) -> int:
+        """Return the time before which trades from `first` (ns UTC) on would call nobody.
+
+        No bar ends before it, nothing is scheduled, and no trade is shown as such: `fold` may take
+        them. It is `first` itself, or earlier, where that trade must be told to `process`.
+        """
+        until = min([line.quiet_until(first) for line in self.desk.lines.values()])
+        wake = self.next_wake()
+        return until if wake is None else min(until, wake)
+
+    def fold(self, spans: Iterable[Span], now: int) -> None:
+        """Take trades before `quiet_until`, of symbols that are added, as `process` would do.
+
+        Args:
+            spans: rows of columns.
+            now: the time of the last of them, ns UTC.
+        """
+        self._move(now)
+        desk = self.desk
+        for span in spans:
+            symbol = span.rows.symbol
+            self._events += span.end - span.begin
+            line = desk.lines[symbol]
+            line.fold(span)
+            desk.portfolio.mark(symbol, line.security.price)
+            desk.rhythms[symbol].follow(span)
+            self._remember_wake(line)
+
     def next_wake(self) -> int | None:
         """Return when `advance` is next due, ns UTC: the end of a bar, or what is scheduled."""
         scheduled = self.desk.schedule.agenda.next_wake()
@@ -232,10 +261,13 @@ class Engine:
         line = self.desk.lines[symbol]
         self.desk.portfolio.mark(symbol, line.security.price)
         self.desk.rhythms[symbol].beat(self.desk.now_ns)
+        self._remember_wake(line)
+        self._ended += line.take_ended()
+
+    def _remember_wake(self, line: SymbolLine) -> None:
         wake = line.next_wake()
         if wake is not None and (self._wake is None or wake < self._wake):
             self._wake = wake
-        self._ended += line.take_ended()
 
     def _close(self, now: int, out: list[MarketEvent | Gap]) -> None:
         """Close the bars that ended at `now` or before, of whatever symbol."""

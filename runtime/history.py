@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from feeds.columns import Span
 from feeds.events import Aggressor, Bar, Quote, QuoteBar, Trade
 
 Floats = npt.NDArray[np.float64]
@@ -176,9 +177,17 @@ class TickHistory(_Rows):
         floats = [(name, np.float64) for name in names]
         super().__init__(capacity, [("time", np.int64), *floats, ("is_trade", np.bool_)])
         self._bid = self._bid_size = self._ask = self._ask_size = float("nan")
+        self._unpacked: deque[Span] = deque()
+        self._unpacked_rows = 0
+
+    def __len__(self) -> int:
+        self._pack_all()
+        return super().__len__()
 
     def append_trade(self, trade: Trade) -> None:
         """Add the newest trade."""
+        if self._unpacked:
+            self._pack_all()
         self._push(
             self._pack(
                 trade.time,
@@ -195,6 +204,8 @@ class TickHistory(_Rows):
 
     def append_quote(self, quote: Quote) -> None:
         """Add the newest quote."""
+        if self._unpacked:
+            self._pack_all()
         self._bid = bid = quote.bid
         self._bid_size = quote.bid_size
         self._ask = ask = quote.ask
@@ -221,9 +232,35 @@ class TickHistory(_Rows):
             else:
                 self.append_quote(tick)
 
+    def append_span(self, span: Span) -> None:
+        """Add the newest rows of columns of trades; they are packed once somebody looks."""
+        waiting = self._unpacked
+        self._unpacked_rows += span.end - span.begin
+        if waiting and waiting[-1].rows is span.rows and waiting[-1].end == span.begin:
+            span = Span(span.rows, waiting.pop().begin, span.end)
+        waiting.append(span)
+        oldest = waiting[0]
+        if self._unpacked_rows - (oldest.end - oldest.begin) >= self.capacity:
+            self._unpacked_rows -= oldest.end - oldest.begin  # nobody will see them any more
+            waiting.popleft()
+
     def last(self, n: int | None = None) -> TickWindow:
         """Return copies of the newest `n` ticks, or all there are if fewer or `n` is None."""
+        self._pack_all()
         return TickWindow(*self._columns(n))
+
+    def _pack_all(self) -> None:
+        while self._unpacked:
+            rows, begin, end = self._unpacked.popleft()
+            packed = np.zeros(end - begin, self._dtype)
+            packed["time"] = rows.time[begin:end]
+            packed["price"] = rows.price[begin:end]
+            packed["size"] = rows.size[begin:end]
+            packed["bid"], packed["bid_size"] = self._bid, self._bid_size
+            packed["ask"], packed["ask_size"] = self._ask, self._ask_size
+            packed["is_trade"] = True
+            self._push(packed.tobytes())
+        self._unpacked_rows = 0
 
 
 class RollingWindow(Generic[_Value]):

@@ -11,6 +11,7 @@ only where no quotes come. Where nothing trades, quote bars are the history.
 from collections.abc import Callable
 from typing import NamedTuple
 
+from feeds.columns import Span
 from feeds.events import SECOND, Bar, MarketEvent, Quote, QuoteBar, Trade
 from runtime.consolidate import (
     BarConsolidator,
@@ -91,6 +92,25 @@ class SymbolLine:
             self._take_bar(event, out)
         elif type(event) is QuoteBar:
             self._take_quote_bar(event, out)
+
+    def fold(self, span: Span) -> None:
+        """Take rows that end no bar and are not shown: those before `quiet_until`."""
+        self.security.on_rows(span)
+        self._tick_history.append_span(span)
+        self._has_trades = True
+        if self._trades is not None:
+            self._trades.fold(span)
+        for trades, _, _ in self._authors:
+            trades.fold(span)
+
+    def quiet_until(self, first: int) -> int:
+        """Return the time before which trades from `first` on end no bar and are not shown."""
+        if self._ticks:
+            return first
+        until = first - first % self._span + self._span
+        for trades, _, _ in self._authors:
+            until = min(until, first - first % trades.span_ns + trades.span_ns)
+        return until
 
     def _take_bar(self, bar: Bar, out: list[MarketEvent]) -> None:
         if self._has_trades:

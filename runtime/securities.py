@@ -2,6 +2,7 @@
 
 from enum import Enum
 
+from feeds.columns import Span
 from feeds.errors import ConfigError
 from feeds.events import MINUTE, SECOND, AssetClass, Bar, Quote, QuoteBar, Symbol, Trade
 from feeds.sanity import is_far_off
@@ -77,6 +78,12 @@ class Security:
         """Take the last price from a print."""
         self.price = trade.price
         self.updated = trade.time
+        self.has_traded = True
+
+    def on_rows(self, span: Span) -> None:
+        """Take the last price from the last of some prints."""
+        self.price = span.rows.prices[span.end - 1]
+        self.updated = span.last_time
         self.has_traded = True
 
     def on_quote(self, quote: Quote) -> None:

@@ -5,9 +5,9 @@ opened one after the other, different series are merged. Every row of every file
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from feeds.base import Audit
 from feeds.errors import ConfigError
@@ -17,6 +17,7 @@ from feeds.files.corporate import Actions, is_action, with_actions
 from feeds.files.lean import LeanFile, parse_path
 from feeds.files.merge import SourceTape, merge
 from feeds.files.recording import NAME, RecordingFile
+from feeds.files.strands import Strand
 from feeds.files.table import TableMapping
 from feeds.files.table_file import SUFFIXES, TableFile
 from feeds.protocols.registry import VENUES as VENUES_BY_NAME
@@ -62,6 +63,9 @@ class MarketFile(Protocol):
         ...
 
 
+_File = TypeVar("_File", bound=MarketFile)
+
+
 class FileSource:
     """Recognised files as one source; implements `feeds.base.Source`.
 
@@ -94,10 +98,25 @@ class FileSource:
         Raises:
             DecodeError: a file is damaged in its middle.
         """
-        series: dict[str, list[MarketFile]] = {}
-        for file in self._files:
-            series.setdefault(file.series, []).append(file)
-        return merge([_one_after_the_other(files) for files in series.values()])
+        return merge([_one_after_the_other(files) for files in _in_series(self._files)])
+
+    def strands(self) -> list[Strand] | None:
+        """Read all files from the start, as `events` does, but by symbol and in columns.
+
+        None where a file has no columns, or two series are of one symbol.
+
+        Raises:
+            DecodeError: a file is damaged at its beginning, or in its middle once that is read.
+        """
+        files = [file for file in self._files if isinstance(file, LeanFile) and file.has_columns]
+        series = _in_series(files)
+        symbols = [one[0].symbol for one in series]
+        if len(files) < len(self._files) or len(set(symbols)) < len(symbols):
+            return None
+        return [
+            Strand(symbol, chain.from_iterable(file.columns() for file in one))
+            for symbol, one in zip(symbols, series, strict=True)
+        ]
 
     def first_events(self) -> list[MarketEvent]:
         """Look at the first event of each series; counts begin anew with the next reading.
@@ -191,6 +210,14 @@ def recognise(
     return None
 
 
+def _in_series(files: Sequence[_File]) -> list[list[_File]]:
+    """The files that follow one another, in order; series in the order of their first files."""
+    series: dict[str, list[_File]] = {}
+    for file in files:
+        series.setdefault(file.series, []).append(file)
+    return [sorted(one, key=lambda file: file.path.name) for one in series.values()]
+
+
 def _one_after_the_other(files: Sequence[MarketFile]) -> Iterator[MarketEvent]:
-    for file in sorted(files, key=lambda file: file.path.name):
+    for file in files:
         yield from file.events()

@@ -13,7 +13,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from feeds.base import Audit
+from feeds.columns import TradeColumns
 from feeds.events import AssetClass, MarketEvent, Symbol
+from feeds.files.lean_columns import read_block
 from feeds.files.lean_rows import (
     EQUITY_SCALE,
     SPANS,
@@ -24,7 +26,7 @@ from feeds.files.lean_rows import (
     RowClock,
     RowParser,
 )
-from feeds.files.lines import check_archive, read_lines
+from feeds.files.lines import check_archive, read_blocks, read_lines, split_lines
 from feeds.symbols import BINANCE_QUOTES, QUOTES, currency_pair, split_pair
 
 _NEW_YORK = ZoneInfo("America/New_York")
@@ -127,11 +129,46 @@ class LeanFile:
         Raises:
             DecodeError: the archive is damaged.
         """
+        if self.has_columns:
+            for block in self.columns():
+                yield from block.events() if isinstance(block, TradeColumns) else block
+            return
         self._audit = Audit()
         parser = row_parser(self._what, self._audit)
         for lines in read_lines(self.path):
             yield from parser.feed(lines)
         yield from parser.finish()
+
+    @property
+    def symbol(self) -> Symbol:
+        """Of every row."""
+        return self._what.symbol
+
+    @property
+    def has_columns(self) -> bool:
+        """Whether `columns` reads it: it holds trades, tick by tick."""
+        what = self._what
+        return (what.asset_class, what.resolution, what.kind) == (
+            AssetClass.EQUITY,
+            "tick",
+            "trade",
+        )
+
+    def columns(self) -> Iterator[TradeColumns | list[MarketEvent]]:
+        """Read from the start, block by block: as columns, or as events where it has none.
+
+        Raises:
+            DecodeError: the archive is damaged.
+        """
+        self._audit = Audit()
+        clock = RowClock(self._what.date, self._what.zone)
+        parser = EquityTrades(self._what.symbol, clock, self._audit)
+        for block in read_blocks(self.path):
+            columns = read_block(block, self._what.symbol, clock, self._audit)
+            if columns is not None:
+                yield columns
+            elif events := parser.feed(split_lines(block)):
+                yield TradeColumns.of(events) or events
 
 
 def _symbol(asset_class: AssetClass, market: str, name: str) -> Symbol:

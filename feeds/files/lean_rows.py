@@ -10,6 +10,8 @@ from decimal import Decimal
 from typing import Protocol
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from feeds.base import Audit
 from feeds.events import (
@@ -79,6 +81,13 @@ class RowClock:
         if not 0 <= milliseconds < 24 * _HOUR_MS:
             raise ValueError(f"{text[:40]!r} is no time of the day")
         return self._midnights[milliseconds // _HOUR_MS] + nanoseconds
+
+    def many(self, milliseconds: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
+        """Read a column of whole milliseconds, 0 or more; None where one is no time of the day."""
+        if not self._midnights or milliseconds.max(initial=0) >= 24 * _HOUR_MS:
+            return None
+        midnights = np.array(self._midnights, np.int64)
+        return midnights[milliseconds // _HOUR_MS] + milliseconds * 1_000_000
 
 
 class _Parser:

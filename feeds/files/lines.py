@@ -28,18 +28,27 @@ def read_lines(path: Path, block: int = BLOCK, limit: int = LINE_LIMIT) -> Itera
     Raises:
         DecodeError: the file is damaged, cut short, encrypted or cannot be read.
     """
+    return map(split_lines, read_blocks(path, block, limit))
+
+
+def read_blocks(path: Path, block: int = BLOCK, limit: int = LINE_LIMIT) -> Iterator[bytes]:
+    """Read a file as blocks of whole lines, the last of each without its end.
+
+    Raises:
+        DecodeError: the file is damaged, cut short, encrypted or cannot be read.
+    """
     with _naming(path), _open(path) as stream:
         rest = b""
         while data := stream.read(block):
             data = rest + data
             whole, newline, rest = data.rpartition(b"\n")
             if newline:
-                yield _split(whole)
+                yield whole
             while len(rest) > limit:
-                yield _split(rest[:limit])
+                yield rest[:limit]
                 rest = rest[limit:]
         if rest:
-            yield _split(rest)
+            yield rest
 
 
 def check_archive(path: Path) -> None:
@@ -52,7 +61,8 @@ def check_archive(path: Path) -> None:
         stream.read(1)
 
 
-def _split(block: bytes) -> list[str]:
+def split_lines(block: bytes) -> list[str]:
+    """Return the lines of a block as text."""
     text = block.decode("utf-8", errors="replace")
     return (text.replace("\r", "") if "\r" in text else text).split("\n")
 
