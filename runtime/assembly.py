@@ -246,7 +246,7 @@ def build_run(
         engine=(
             Engine(strategy, desk, pace)
             if recorder is None
-            else RecordedEngine(strategy, desk, pace, recorder, log.warning)
+            else RecordedEngine(strategy, desk, pace, recorder)
         ),
         feed=feed,
         broker=broker,

@@ -12,7 +12,7 @@ from runtime.commands import Command, Train
 from runtime.desk import Desk
 from runtime.engine import Engine, EngineEvent
 from runtime.errors import TidegateError
-from runtime.sessions.recorder import SessionRecorder, Slot, Step
+from runtime.sessions.recorder import Rebound, SessionRecorder, Slot, Step
 from runtime.sessions.words import (
     Finished,
     Halted,
@@ -25,9 +25,12 @@ from runtime.sessions.words import (
 )
 from runtime.strategy import Strategy
 from runtime.trading.recovered import Recovered
+from runtime.training.isolation.transaction import OWN
+from runtime.training.jobs import TrainingHandle
 from runtime.training.readiness import ReadinessStatus
 from runtime.training.slots import ModelSlot, Published
 
+PLAIN = (bool, int, float, str, type(None))
 Stand = tuple[Published | None, Published | None, ReadinessStatus]
 
 
@@ -40,16 +43,15 @@ class RecordedEngine(Engine):
         desk: Desk,
         watch: Watch | None,
         recorder: SessionRecorder,
-        warn: Callable[..., object],
     ) -> None:
         super().__init__(strategy, desk, watch)
         self._recorder = recorder
-        self._warn = warn
         self._stands: dict[str, Stand] = {}
         self._is_on = True
         self._halted = ""
         self._is_inside = False
-        self._has_warned = False
+        self._threads: list[TrainingHandle] = []
+        self._before: dict[str, object] | None = None
 
     def start(self, now: int) -> list[Command]:
         """Call initialize, and record it; raises as the engine does."""
@@ -103,12 +105,19 @@ class RecordedEngine(Engine):
             self._recorder.add(Step(make, now, events, closing, commands, raised))
             for slot in self.desk.slots.values():  # what the strategy itself did is done again
                 self._stands[slot.name] = _stand(slot)
-        if commands and not self._has_warned:
-            self._warn_of(commands)
+        self._threads += [
+            each.handle
+            for each in commands
+            if isinstance(each, Train) and each.request.isolation == "thread"
+        ]
+        if self._threads:
+            self._before = dict(vars(self.strategy))
         return commands
 
     def _look(self) -> None:
         """Record what has changed since the last call."""
+        if self._before is not None:
+            self._follow_threads()
         for slot in self.desk.slots.values():
             known = self._stands.get(slot.name, (None, None, None))
             if (
@@ -125,18 +134,25 @@ class RecordedEngine(Engine):
             self._halted = self.desk.halted
             self._recorder.add(Halted(self._halted))
 
-    def _warn_of(self, commands: Sequence[Command]) -> None:
-        for command in commands:
-            if not isinstance(command, Train):
-                continue
-            request = command.request
-            if request.isolation == "thread" and request.slot is None:
-                self._has_warned = True
-                text = (
-                    "what a job assigns on self from a thread is not in the recording, and a "
-                    "replay may differ: return the model into a slot, or use isolation process"
-                )
-                self._warn(text, training=request.name)
+    def _follow_threads(self) -> None:
+        """Record what jobs in threads have assigned on the strategy since the last call.
+
+        What one assigned during a call cannot be told from what the call did. So once a job has
+        ended all that is plain is recorded: there the replay knows what the session knew.
+        """
+        attributes = vars(self.strategy)
+        before, self._before = self._before or {}, None
+        found = {
+            name: value
+            for name, value in attributes.items()
+            if name not in OWN and (name not in before or before[name] is not value)
+        }
+        removed = [name for name in before if name not in attributes]
+        if any(handle.state.is_terminal for handle in self._threads):
+            self._threads = [each for each in self._threads if not each.state.is_terminal]
+            found |= {n: v for n, v in attributes.items() if isinstance(v, PLAIN) and n not in OWN}
+        if found or removed:
+            self._recorder.add(Rebound(found, removed))
 
 
 def _stand(slot: ModelSlot) -> Stand:

@@ -5,6 +5,7 @@ is lost to a kill. What a disk is too slow for is not heaped up without end: the
 there, which is told.
 """
 
+import itertools
 import math
 import os
 import threading
@@ -24,7 +25,7 @@ from runtime.sessions.words import ATTRIBUTES, Assigned, Ended, Head, SlotStood,
 from runtime.trading.orders import OrderUpdate
 from runtime.training.formats import Encoded, Format, Part, Unstorable, encode
 from runtime.training.isolation.base import JobResult
-from runtime.training.plain import encode_plain
+from runtime.training.plain import NotPlain, encode_plain
 from runtime.training.slots import ModelSlot, Published
 from runtime.training.store import ModelStore
 
@@ -55,6 +56,13 @@ class Slot(NamedTuple):
     entry: SlotStood
     slot: ModelSlot
     bundles: tuple[Published, ...]
+
+
+class Rebound(NamedTuple):
+    """What jobs in threads have assigned, and the names of what they removed."""
+
+    values: Mapping[str, object]
+    removed: Sequence[str]
 
 
 class Statistics(NamedTuple):
@@ -92,7 +100,8 @@ class SessionRecorder:
         self._waiting: deque[Any] = deque()
         self._stored: set[tuple[str, int]] = set()
         self._journal = Journal()
-        self._entries = self._bytes = self._assigned = 0
+        self._entries = self._bytes = 0
+        self._numbers = itertools.count(1)
         self._trouble = self._reason = ""
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="session-recorder", daemon=True)
@@ -120,8 +129,7 @@ class SessionRecorder:
         """Store what a job has assigned, before it is true, and return where; 0 for nothing."""
         if not result.assigned:
             return 0
-        self._assigned += 1
-        number = self._assigned
+        number = next(self._numbers)
         with anyio.move_on_after(PATIENCE_SECONDS):
             await self._disk.run(partial(self._keep_assigned, number, result.assigned))
         return number
@@ -175,6 +183,8 @@ class SessionRecorder:
             for bundle in what.bundles:
                 self._keep(what.slot, bundle, None)
             return what.entry
+        if isinstance(what, Rebound):
+            return self._rebound(what)
         if not isinstance(what, Step):
             return what
         out = out_of(what.commands)
@@ -203,6 +213,20 @@ class SessionRecorder:
             self._tell("warning", "a model is not in the recording: a replay ends there", about)
             return
         self._save(slot.name, bundle, encoded)
+
+    def _rebound(self, what: Rebound) -> Assigned:
+        plain: dict[str, bytes] = {}
+        others: dict[str, object] = {}
+        for name, value in what.values.items():
+            try:
+                plain[name] = encode_plain(value)
+            except NotPlain:
+                others[name] = value
+        number = 0
+        if others:
+            number = next(self._numbers)
+            self._keep_assigned(number, others)
+        return Assigned(number, list(what.removed), plain)
 
     def _keep_assigned(self, number: int, values: Mapping[str, Any]) -> None:
         try:

@@ -37,6 +37,7 @@ from runtime.sessions.words import (
 )
 from runtime.trading.orders import OrderUpdate
 from runtime.training.manager import TrainingManager
+from runtime.training.plain import decode_plain
 from runtime.training.readiness import ReadinessCause, ReadinessStatus
 from runtime.training.slots import ModelSlot, Published
 
@@ -134,12 +135,13 @@ class Replay:
                 engine.recover(recovered(entry))
             case SlotStood():
                 self._stand(entry)
-            case Assigned(number, removed):
+            case Assigned(number, removed, plain):
                 attributes = vars(engine.strategy)
                 for name in removed:
                     attributes.pop(name, None)
                 if number:
                     attributes.update(self._load(ATTRIBUTES, number, None).extras)
+                attributes.update({name: decode_plain(value) for name, value in plain.items()})
             case Ended(digest, _):
                 self._recorded, self._is_complete = digest, True
 

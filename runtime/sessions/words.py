@@ -122,10 +122,11 @@ class SlotStood(msgspec.Struct, frozen=True, tag="slot"):
 
 
 class Assigned(msgspec.Struct, frozen=True, tag="assigned"):
-    """A job's attributes became true; `number` is where they lie, 0 for none."""
+    """What jobs have assigned: `plain` are here, `number` is where others lie, 0 for none."""
 
     number: int
     removed: list[str]
+    plain: dict[str, bytes] = {}
 
 
 class TakenOver(msgspec.Struct, frozen=True, tag="account"):

@@ -98,6 +98,38 @@ def _a_model_that_is_gone_is_named(session: Path, folder: Path) -> None:
     assert ended.code == 1
 
 
+def test_leans_flag_that_a_thread_sets_is_replayed(tmp_path: Path) -> None:
+    """As in strategies/readiness_flag.py: what the job assigns on self is all there is."""
+    body = """
+def initialize(self):
+    self.add_security('SPY', Resolution.TICK)
+    self.is_training, self.mean, self.fits, self.shape = False, None, 0, None
+def fit(self):
+    try:
+        prices = self.tick_history('SPY', 100).price
+        self.mean, self.shape = float(prices.mean()), {1, len(prices)}
+        self.fits += 1
+    finally:
+        self.is_training = False
+def on_data(self, slice):
+    if not self.is_training:
+        self.is_training = True
+        self.train(self.fit)
+    if self.mean is not None:
+        self.limit_order('SPY', self.fits, round(self.mean - max(self.shape) / 100, 2))
+    if self.fits > 10:
+        self.log('trained')
+"""
+    with Running(tmp_path, "run", strategy(tmp_path, body), *RATE) as running:
+        running.until("trained")
+        running.send(signal.SIGTERM)
+        assert running.end().code == 0
+    found, told = replay(tmp_path)
+    assert told.code == 0, told.stderr
+    assert (found["is_complete"], found["difference"]) == (True, "")
+    assert found["orders"] > 10
+
+
 def test_what_kill_9_leaves_is_replayed_up_to_there(tmp_path: Path) -> None:
     with Running(tmp_path, "run", strategy(tmp_path, BODY), *RATE) as running:
         running.until("trained")
