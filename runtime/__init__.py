@@ -27,8 +27,9 @@ from runtime.schedule.times import CompositeTimeRule, FuncTimeRule
 from runtime.securities import Resolution, Security
 from runtime.slices import Slice
 from runtime.strategy import Strategy, when_ready
-from runtime.trading.orders import OrderEvent, OrderState, OrderTicket, OrderType, Side
+from runtime.trading.orders import OrderEvent, OrderState, OrderType, Side, TimeInForce
 from runtime.trading.portfolio import Portfolio, Position
+from runtime.trading.tickets import OrderTicket
 from runtime.training.jobs import JobState, TrainingHandle
 from runtime.training.readiness import Readiness, ReadinessCause
 from runtime.training.slots import ModelSlot, Published, TrainedModel
@@ -81,6 +82,7 @@ __all__ = [
     "Portfolio",
     "Position",
     "Side",
+    "TimeInForce",
     # errors
     "TidegateError",
 ]

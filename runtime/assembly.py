@@ -14,7 +14,7 @@ import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from feeds.base import Feed
-from feeds.events import MINUTE, SECOND, AssetClass
+from feeds.events import MINUTE, SECOND
 from feeds.venue.process import EmbeddedVenue
 from runtime.clock import Clock, SteadyClock
 from runtime.control.api.operator import Operator
@@ -29,7 +29,14 @@ from runtime.control.pace import Pace
 from runtime.control.snapshots import publish
 from runtime.control.training_log import ReadinessLog, log_training
 from runtime.control.watchdog import Watchdog
-from runtime.deployment import Deployment, fresh_quota, heartbeat, look_after, open_deployment
+from runtime.deployment import (
+    Deployment,
+    fresh_quota,
+    halt_keeper,
+    heartbeat,
+    look_after,
+    open_deployment,
+)
 from runtime.desk import Desk
 from runtime.engine import Engine
 from runtime.errors import RunFailed
@@ -37,14 +44,13 @@ from runtime.live import LiveRun, Outcome, utc_text
 from runtime.sessions.beginning import begin_recording, end_recording, hear_training
 from runtime.sessions.engine import RecordedEngine
 from runtime.sessions.recorder import SessionRecorder
-from runtime.settings import EngineSettings, Settings, TradingSettings, TrainingSettings
+from runtime.settings import EngineSettings, Settings, TrainingSettings
 from runtime.sources import Credentials, open_feed
 from runtime.strategy import Strategy
 from runtime.timeslice import Timeslice
 from runtime.trading.broker import Broker
-from runtime.trading.paper import PaperBroker
+from runtime.trading.parts import make_broker, make_gate
 from runtime.trading.portfolio import Portfolio
-from runtime.trading.risk import RiskGate, standard_checks
 from runtime.training.isolation.base import Isolation
 from runtime.training.isolation.cluster import Cluster
 from runtime.training.isolation.process import ProcessIsolation
@@ -59,7 +65,6 @@ from runtime.training.shelf import ModelShelf
 from runtime.training.supervision import TrainingRules
 from runtime.training.updates import TrainingUpdate
 
-SHORTABLE = frozenset({AssetClass.EQUITY, AssetClass.FOREX})
 MEGABYTE = 1 << 20
 SHORTEST_LOOK, LONGEST_LOOK = 0.02, 0.25
 
@@ -237,7 +242,7 @@ def build_run(
     account = None if deployment is None else deployment.account
     if account is not None:
         broker = account.behind(paper, log, clock.now)
-    desk.halted = "" if deployment is None else deployment.halted
+    desk.ordering.halted = "" if deployment is None else deployment.halted
     process.attach(strategy, desk)
     cluster.attach(strategy, desk)
     if recorder is not None:
@@ -252,6 +257,7 @@ def build_run(
         broker=broker,
         account=account,
         on_reload=on_reload,
+        keep_halt=halt_keeper(deployment, log),
         training=training,
         models=models,
         clock=clock,
@@ -272,31 +278,13 @@ def make_desk(
     return Desk(
         run_id=run_id,
         portfolio=Portfolio(Decimal(str(trading.cash))),
-        gate=RiskGate(
-            standard_checks(
-                max_order_value=(
-                    None
-                    if trading.max_order_value is None
-                    else Decimal(str(trading.max_order_value))
-                ),
-                max_open_orders=trading.max_open_orders,
-                short=SHORTABLE if trading.allow_short else frozenset(),
-            )
-        ),
+        gate=make_gate(trading),
         training=training.control,
         parameters=settings.parameters,
         time_zone=settings.time_zone,
         history=settings.engine.history,
         isolations=(settings.training.isolation, *ways),
         train_when=settings.training.when,
-    )
-
-
-def make_broker(settings: TradingSettings) -> PaperBroker:
-    """Make the broker that fills on paper."""
-    return PaperBroker(
-        fee_bps=Decimal(str(settings.fee_bps)),
-        max_quote_age_ns=round(settings.max_quote_age_seconds * SECOND),
     )
 
 

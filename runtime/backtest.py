@@ -21,10 +21,11 @@ from feeds.columns import Span
 from feeds.events import SECOND, MarketEvent, Symbol
 from feeds.files.strands import Stranded, Strands
 from feeds.moments import due
-from runtime.carrying import carry_out
+from runtime.carrying import carry_out, earliest
 from runtime.clock import VirtualClock
 from runtime.commands import (
     Command,
+    Halt,
     HoldTraining,
     Log,
     Register,
@@ -125,8 +126,8 @@ class _Written:
     def __init__(self, broker: Broker, journal: Journal) -> None:
         self._broker, self._journal = broker, journal
         self.name = broker.name
-        self.submit, self.cancel = broker.submit, broker.cancel
-        self.on_market, self.run = broker.on_market, broker.run
+        self.submit, self.cancel, self.amend = broker.submit, broker.cancel, broker.amend
+        self.on_market, self.next_wake, self.run = broker.on_market, broker.next_wake, broker.run
         self.listen, self.settle, self.close = broker.listen, broker.settle, broker.close
 
     def take_updates(self) -> list[OrderUpdate]:
@@ -244,7 +245,7 @@ class Backtest:
         desk, curve, journal = self._engine.desk, self.curve, self.journal
         since = self._folds.starts[0].time if self._folds.starts else 0
         orders = Counter(
-            str(each.state) for each in desk.orders.values() if each.order.created >= since
+            str(each.state) for each in desk.ordering.orders.values() if each.order.created >= since
         )
         year = trading_year(each.asset_class for each in desk.securities.values())
         walk = self._rules.walk_forward
@@ -372,10 +373,8 @@ class Backtest:
         return bool(self._reason)
 
     def _next_wake(self) -> int | None:
-        wake = self._engine.next_wake()
-        if not self._held:
-            return wake
-        return self._held[0][0] if wake is None else min(wake, self._held[0][0])
+        wake = earliest(self._engine.next_wake(), self._broker.next_wake())
+        return earliest(wake, self._held[0][0]) if self._held else wake
 
     def _catch_up(self, before: int) -> None:
         """Do what is due before then, in order: models that come to serve, bars, schedules."""
@@ -384,7 +383,9 @@ class Backtest:
             now = self._clock.now()
             while self._held and self._held[0][0] <= now:
                 heapq.heappop(self._held)[2]()
-            self._carry_out(self._engine.advance(now), now)
+            self._broker.on_market((), now)
+            reports = self._broker.take_updates()
+            self._carry_out(self._engine.process(reports, now, closing=True), now)
 
     # ---- what the engine asks ----------------------------------------------------------------
 
@@ -411,6 +412,10 @@ class Backtest:
                 self._wanted = self._wanted - {symbol}
             case Log(level, event, fields):
                 getattr(self._log, level)(event, **free_names(fields))
+            case Halt(reason):
+                self._engine.desk.ordering.halted = reason
+                self._log.warning("halted", reason=reason)
+                self._cancel_all(self._clock.now())
             case Stop(reason, failed):
                 self.stop(reason, RunFailed(reason) if failed else None)
 
@@ -495,8 +500,7 @@ class Backtest:
         now = self._clock.now()
         self._engine.stop_orders()
         try:
-            for tracked in self._engine.desk.open_orders:
-                self._broker.cancel(tracked.order.id, now)
+            self._cancel_all(now)
             self._carry_out([], now)
             if not isinstance(self._failure, StrategyError):
                 self._carry_out(self._engine.finish(now), now)
@@ -508,6 +512,10 @@ class Backtest:
         self.curve.close(sample)
         self._folds.add(sample)
         self.prices.add(now, self._engine.desk.securities.values())
+
+    def _cancel_all(self, now: int) -> None:
+        for tracked in self._engine.desk.ordering.open_orders:
+            self._broker.cancel(tracked.order.id, now)
 
     def _look(self, now: int) -> None:
         """Take the account as the moments before `now` have left it."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from runtime.commands import CancelOrder, Command, Submit
+from runtime.commands import AmendOrder, CancelOrder, Command, Submit
 from runtime.engine import Engine
 from runtime.trading.broker import Broker
 
@@ -31,6 +31,8 @@ def carry_out(
             match command:
                 case Submit(approved):
                     broker.submit(approved, now)
+                case AmendOrder(approved):
+                    broker.amend(approved, now)
                 case CancelOrder(order_id):
                     broker.cancel(order_id, now)
                 case _:
@@ -39,3 +41,8 @@ def carry_out(
         if not reports:
             return
         commands = engine.process(reports, now)
+
+
+def earliest(*times: int | None) -> int | None:
+    """Return the first of some times, ns; None where there is none."""
+    return min((time for time in times if time is not None), default=None)

@@ -15,6 +15,12 @@ class Submit(msgspec.Struct, frozen=True):
     approved: Approved
 
 
+class AmendOrder(msgspec.Struct, frozen=True):
+    """Ask the broker for other terms of an order; they are approved as a new order would be."""
+
+    approved: Approved
+
+
 class CancelOrder(msgspec.Struct, frozen=True):
     """Ask the broker to take an order back."""
 
@@ -60,6 +66,12 @@ class Log(msgspec.Struct, frozen=True):
     fields: dict[str, object] = msgspec.field(default_factory=dict)
 
 
+class Halt(msgspec.Struct, frozen=True):
+    """Let no order leave from now on, until a person has looked, also not in the next run."""
+
+    reason: str
+
+
 class Stop(msgspec.Struct, frozen=True):
     """End the run in order; `failed` decides the exit code."""
 
@@ -68,5 +80,15 @@ class Stop(msgspec.Struct, frozen=True):
 
 
 Command = (
-    Submit | CancelOrder | Train | Register | HoldTraining | Subscribe | Unsubscribe | Log | Stop
+    Submit
+    | AmendOrder
+    | CancelOrder
+    | Train
+    | Register
+    | HoldTraining
+    | Subscribe
+    | Unsubscribe
+    | Log
+    | Halt
+    | Stop
 )

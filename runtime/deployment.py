@@ -16,7 +16,7 @@ import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from runtime.clock import HighWaterClock
-from runtime.control.halts import kept_halt
+from runtime.control.halts import keep_halt, kept_halt
 from runtime.control.heartbeat import write_heartbeat
 from runtime.control.requests import answer, take_request
 from runtime.control.state import StateFolder, deployment_name
@@ -176,6 +176,21 @@ def stored_quota(
 def _finished(models: Mapping[str, str], path: Path) -> dict[str, tuple[Published, str]]:
     store = ModelStore.open(path, 1) if models and (path / "key").exists() else None
     return {slot: (load_finished(slot, Path(file), store), file) for slot, file in models.items()}
+
+
+def halt_keeper(deployment: Deployment | None, log: FilteringBoundLogger) -> Callable[[str], None]:
+    """Return what stores why the runtime itself lets no order leave; it returns at once."""
+    if deployment is None or deployment.disk is None:
+        return lambda _: None
+    disk, path = deployment.disk, deployment.path
+
+    def keep(reason: str) -> None:
+        try:
+            keep_halt(path, reason)
+        except OSError as error:
+            log.error("the halt is not stored: it ends with this run", text=str(error))
+
+    return lambda reason: disk.put(partial(keep, reason))
 
 
 def heartbeat(path: Path, run_id: str) -> Beat:

@@ -4,10 +4,9 @@ Everything a strategy asks for becomes a value in `commands`; nothing is carried
 """
 
 import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_DOWN, Decimal
+from decimal import Decimal
 from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -17,13 +16,11 @@ from feeds.base import Subscription
 from feeds.events import AssetClass, Bar, FeedState, Symbol
 from runtime.callbacks import require_plain
 from runtime.commands import (
-    CancelOrder,
     Command,
     HoldTraining,
     Log,
     Register,
     Stop,
-    Submit,
     Subscribe,
     Train,
     Unsubscribe,
@@ -39,31 +36,16 @@ from runtime.schedule.schedule import Schedule, check_rules
 from runtime.schedule.times import TimeRule
 from runtime.schedule.training_hours import TrainingHours
 from runtime.securities import Resolution, Security
-from runtime.trading.orders import (
-    ClientOrderId,
-    Order,
-    OrderEvent,
-    OrderTicket,
-    OrderType,
-    OrderUpdate,
-    Side,
-    TimeInForce,
-    TrackedOrder,
-    UpdateKind,
-)
+from runtime.trading.ordering import OrderDesk
+from runtime.trading.orders import OrderTerms
 from runtime.trading.portfolio import Portfolio
-from runtime.trading.recovered import Recovered
-from runtime.trading.risk import Approved, RiskGate, RiskView, lot_size, risk_view
+from runtime.trading.risk import RiskGate
+from runtime.trading.tickets import OrderTicket
 from runtime.training.control import CURRENT_JOB, TrainingControl
 from runtime.training.jobs import JobId, JobOptions, JobRequest, TrainingHandle
 from runtime.training.slots import ModelSlot
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# What set_holdings keeps free, so that fees and a moving price do not make the order too large, and
-# the smallest share of the equity worth an order. Both are LEAN's defaults: its settings
-# FreePortfolioValuePercentage and MinimumOrderMarginPortfolioPercentage.
-FREE_SHARE = Decimal("0.0025")
-SMALLEST_SHARE = Decimal("0.001")
 _Window = TypeVar("_Window", BarWindow, TickWindow)
 
 
@@ -101,12 +83,10 @@ class Desk:
         self.training = training
         self.parameters = Parameters(parameters)
         self.commands: list[Command] = []
-        self.order_events: list[OrderEvent] = []
         self.lines: dict[Symbol, SymbolLine] = {}
         self.securities: dict[Symbol, Security] = {}
         self.rhythms: dict[Symbol, Rhythm] = {}
         self.feeds: dict[str, FeedState] = {}
-        self.orders: dict[ClientOrderId, TrackedOrder] = {}
         self.slots: dict[str, ModelSlot] = {}
         self.warm_up: timedelta | int | None = None
         self.is_warming_up = False
@@ -115,9 +95,6 @@ class Desk:
         self.job_reach: int | None = None
         """How far back, ns, the history goes that a training job is given; None is all there is."""
         self.is_initializing = True
-        self.is_stopping = False
-        self.halted = ""
-        """Why a person lets no order leave, empty while orders may."""
         self.has_quit = False
         self.zone = ZoneInfo(time_zone)
         self.train_at_once: Callable[[Train], None] | None = None
@@ -129,13 +106,11 @@ class Desk:
             warn=lambda message, fields: self.log("warning", message, fields),
         )
         self.run_id = run_id
-        self._gate = gate
+        self.ordering = OrderDesk(self, run_id, portfolio, gate)
         self._history = history
         self._isolations = isolations  # the first is the run's own
         self._train_when = train_when
-        self._numbers = itertools.count(1)
         self._jobs = itertools.count(1)
-        self._open: dict[ClientOrderId, TrackedOrder] = {}
         self._short: set[Symbol] = set()
 
     # ---- what a strategy reads ---------------------------------------------------------------
@@ -149,11 +124,6 @@ class Desk:
     def subscriptions(self) -> list[Subscription]:
         """What the feed should bring."""
         return [Subscription(s.symbol, s.asset_class) for s in self.securities.values()]
-
-    @property
-    def open_orders(self) -> list[TrackedOrder]:
-        """Orders that may still fill."""
-        return list(self._open.values())
 
     # ---- what a strategy asks in initialize --------------------------------------------------
 
@@ -247,101 +217,26 @@ class Desk:
 
     # ---- orders ------------------------------------------------------------------------------
 
-    def order(
-        self,
-        symbol: Symbol,
-        quantity: Decimal,
-        kind: OrderType,
-        limit_price: Decimal | None,
-        tag: str,
-    ) -> OrderTicket:
+    def order(self, symbol: Symbol, quantity: Decimal, terms: OrderTerms, tag: str) -> OrderTicket:
         """Propose an order; the risk gate decides here and now."""
-        order = Order(
-            id=ClientOrderId(f"{self.run_id}-{next(self._numbers)}"),
-            symbol=symbol,
-            side=Side.SELL if quantity.is_signed() else Side.BUY,  # NaN has no order, but a sign
-            quantity=quantity.copy_abs(),
-            type=kind,
-            limit_price=limit_price,
-            time_in_force=TimeInForce.GTC,
-            tag=tag,
-            created=self.now_ns,
-        )
-        tracked = TrackedOrder(order)
-        self.orders[order.id] = tracked
-        verdict = self._gate.review(order, self._view(symbol))
-        if isinstance(verdict, Approved):
-            tracked.submit()
-            self._open[order.id] = tracked
-            self.commands.append(Submit(verdict))
-        else:
-            refusal = OrderUpdate(order.id, UpdateKind.REJECTED, self.now_ns, None, verdict.reason)
-            self.log(
-                "warning",
-                "order refused",
-                {"order": order.id, "symbol": symbol, "reason": verdict.reason},
-            )
-            event = tracked.apply(refusal)
-            if event is not None:
-                self.order_events.append(event)
-        return OrderTicket(tracked, self._cancel)
+        return self.ordering.propose(symbol, quantity, terms, tag)
 
     def target(self, symbol: Symbol, weight: float, tag: str) -> OrderTicket | None:
         """Order what is missing to hold `weight` of the equity."""
-        security = self._line(symbol).security
-        if not math.isfinite(weight):
-            raise StrategyError(f"set_holdings({symbol}, {weight}): a finite weight is needed", "")
-        if not 0.0 < security.price < math.inf:
-            self.log("warning", "set_holdings without a price", {"symbol": symbol})
-            return None
-        equity = self.portfolio.equity
-        price = Decimal(str(security.price))
-        lot = lot_size(security.asset_class)
-        wanted = Decimal(str(weight)) * equity * (1 - FREE_SHARE) / price
-        wanted = (wanted / lot).to_integral_value(rounding=ROUND_DOWN) * lot
-        missing = wanted - self.portfolio[symbol].quantity - self._on_the_way(symbol)
-        if not missing or (weight and abs(missing) * price < SMALLEST_SHARE * equity):
-            return None
-        return self.order(symbol, missing, OrderType.MARKET, None, tag)
+        self._line(symbol)
+        return self.ordering.target(symbol, weight, tag)
 
     def liquidate(self, symbol: Symbol | None, tag: str) -> list[OrderTicket]:
         """Cancel open orders, then close what is held."""
-        for tracked in self.open_orders:
-            if symbol in (None, tracked.order.symbol) and tracked.order.type is OrderType.LIMIT:
-                self._cancel(tracked.order.id)
-        tickets = []
-        for name in [symbol] if symbol is not None else list(self.securities):
-            held = self.portfolio[name].quantity + self._on_the_way(name)
-            if held:
-                tickets.append(self.order(name, -held, OrderType.MARKET, None, tag))
-        return tickets
+        return self.ordering.liquidate(self._these(symbol), tag)
 
-    def recover(self, found: Recovered) -> None:
-        """Take over the account of the run before, as its journal has it; after initialize."""
-        if found.cash is None:
-            return
-        self.portfolio.cash = found.cash
-        for fill in found.fills:
-            self.portfolio.apply(fill)
-        for tracked in found.orders:
-            self.orders[tracked.order.id] = tracked
-            if tracked.state.is_open:
-                self._open[tracked.order.id] = tracked
+    def cancel_open_orders(self, symbol: Symbol | None) -> list[OrderTicket]:
+        """Ask for the end of what works."""
+        return self.ordering.cancel_open(self._these(symbol))
 
-    def apply(self, update: OrderUpdate) -> None:
-        """Take a broker's report: the order's state, then the money, then the strategy's event."""
-        tracked = self.orders.get(update.order_id)
-        if tracked is None:
-            self.log("warning", "report on an unknown order", {"order": update.order_id})
-            return
-        event = tracked.apply(update)
-        if event is None:
-            return
-        if update.fill is not None:
-            self.portfolio.apply(update.fill)
-        if tracked.state.is_terminal:
-            self._open.pop(update.order_id, None)
-        self.order_events.append(event)
+    def open_tickets(self, symbol: Symbol | None) -> list[OrderTicket]:
+        """Return the tickets of the open orders."""
+        return self.ordering.tickets(symbol)
 
     # ---- training, words, the end ------------------------------------------------------------
 
@@ -437,18 +332,7 @@ class Desk:
 
     def stop(self) -> None:
         """Refuse every order from now on, and take back what has not left yet."""
-        self.is_stopping = True
-        unsent = [command for command in self.commands if isinstance(command, Submit)]
-        self.commands = [command for command in self.commands if not isinstance(command, Submit)]
-        for command in unsent:
-            self.apply(
-                OrderUpdate(
-                    command.approved.order.id,
-                    UpdateKind.REJECTED,
-                    self.now_ns,
-                    reason="the run is stopping: it was not sent",
-                )
-            )
+        self.commands = self.ordering.refuse(self.commands)
 
     def quit(self, reason: str) -> None:
         """End the run in order."""
@@ -457,26 +341,12 @@ class Desk:
 
     # ---- inside ------------------------------------------------------------------------------
 
-    def _cancel(self, order_id: ClientOrderId) -> None:
-        tracked = self._open.get(order_id)
-        if tracked is not None and tracked.request_cancel():
-            self.commands.append(CancelOrder(order_id))
+    def emit(self, command: Command) -> None:
+        """Have a command carried out after this callback."""
+        self.commands.append(command)
 
-    def _on_the_way(self, symbol: Symbol) -> Decimal:
-        """What open market orders of a symbol will still change in the position.
-
-        Limit orders don't count, as in LEAN: nobody knows whether they ever fill.
-        """
-        total = Decimal(0)
-        for tracked in self._open.values():
-            order = tracked.order
-            if (
-                order.symbol == symbol
-                and order.type is OrderType.MARKET
-                and not tracked.is_cancelling
-            ):
-                total += tracked.remaining if order.side is Side.BUY else -tracked.remaining
-        return total
+    def _these(self, symbol: Symbol | None) -> list[Symbol]:
+        return list(self.securities) if symbol is None else [symbol]
 
     def _line(self, symbol: Symbol) -> SymbolLine:
         if symbol not in self.lines:
@@ -504,16 +374,3 @@ class Desk:
     def _only_in_initialize(self, what: str) -> None:
         if not self.is_initializing:
             raise StrategyError(f"{what}: only initialize may do that", "")
-
-    def _view(self, symbol: Symbol) -> RiskView:
-        security = self.securities.get(symbol)
-        return risk_view(
-            symbol,
-            asset_class=security.asset_class if security else None,
-            price=security.price if security and security.has_data else None,
-            portfolio=self.portfolio,
-            # What is being cancelled makes room now: liquidate closes in the same breath.
-            open_orders=[tracked for tracked in self._open.values() if not tracked.is_cancelling],
-            warming_up=self.is_warming_up,
-            halted="the run is stopping" if self.is_stopping else self.halted,
-        )

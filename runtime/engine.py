@@ -95,7 +95,7 @@ class Engine:
             self._events - unused,
             unused,
             self._slices,
-            len(self.desk.orders),
+            len(self.desk.ordering.orders),
             self._fills,
             self._foreign,
             self._malformed,
@@ -208,7 +208,7 @@ class Engine:
 
     def recover(self, found: Recovered) -> None:
         """Take over the account of the run before; after `start`, before anything else."""
-        self.desk.recover(found)
+        self.desk.ordering.recover(found)
 
     def stop_orders(self) -> None:
         """From here on every order is refused, also what a callback that failed had asked for."""
@@ -238,7 +238,7 @@ class Engine:
         match event:
             case OrderUpdate():
                 self._fills += event.fill is not None
-                self.desk.apply(event)
+                self.desk.ordering.apply(event)
             case Gap():
                 self._gaps += 1
                 out.append(event)
@@ -309,8 +309,7 @@ class Engine:
 
     def _tell_orders(self) -> None:
         """Deliver order events; a handler may place orders, whose refusals are delivered too."""
-        while self.desk.order_events:
-            events, self.desk.order_events = self.desk.order_events, []
+        while events := self.desk.ordering.take_events():
             self._told += len(events)
             if self._told > ENDLESS_ORDER_EVENTS:
                 raise StrategyError(
@@ -324,7 +323,7 @@ class Engine:
     def _fire(self, until: int) -> None:
         """Call what is scheduled by `until`, in order; what is late says by how much."""
         desk = self.desk
-        while not (desk.has_quit or desk.is_stopping):
+        while not (desk.has_quit or desk.ordering.is_stopping):
             firing = desk.schedule.agenda.take(desk.now_ns, until)
             if firing is None:
                 return

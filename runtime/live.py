@@ -22,10 +22,11 @@ from feeds.base import Audit, Feed, FeedStatistics, Subscription
 from feeds.events import SECOND, Event
 from feeds.moments import moments
 from runtime.callbacks import describe
-from runtime.carrying import carry_out
+from runtime.carrying import carry_out, earliest
 from runtime.clock import Clock, VirtualClock
 from runtime.commands import (
     Command,
+    Halt,
     HoldTraining,
     Log,
     Register,
@@ -156,9 +157,11 @@ class LiveRun:
         on_status: Callable[[dict[str, object]], Awaitable[None]] | None = None,
         account: Account | None = None,
         on_reload: Callable[[], object] = lambda: None,
+        keep_halt: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._account = account
         self._on_reload = on_reload
+        self._keep_halt = keep_halt
         self.engine = engine
         self.id = engine.desk.run_id
         self.timeslice = watchdog.timeslice
@@ -191,6 +194,8 @@ class LiveRun:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._cash_at_start = engine.desk.portfolio.equity
         broker.listen(self._reports_came)
+        if account is not None:
+            account.alarm(self._alarmed)
 
     # ---- the run -----------------------------------------------------------------------------
 
@@ -238,16 +243,21 @@ class LiveRun:
     def halt(self, reason: str) -> None:
         """Refuse every order from now on, and cancel those that work."""
         desk, now = self.engine.desk, self.clock.now()
-        desk.halted = reason
+        desk.ordering.halted = reason
         self.log.warning("halted", reason=reason)
-        for tracked in desk.open_orders:
+        for tracked in desk.ordering.open_orders:
             if tracked.request_cancel():
                 self.broker.cancel(tracked.order.id, now)
         self._carry_out(self.engine.process(self.broker.take_updates(), now), now)
 
+    def _alarmed(self, reason: str) -> None:
+        """Halt by ourselves, until a person has looked: also the next run begins halted."""
+        self._keep_halt(reason)
+        self.halt(reason)
+
     def resume(self, by: str) -> None:
         """Let orders leave again."""
-        self.engine.desk.halted = ""
+        self.engine.desk.ordering.halted = ""
         self.log.warning("resumed", by=by)
 
     # ---- beginning and end -------------------------------------------------------------------
@@ -284,7 +294,7 @@ class LiveRun:
             "account recovered",
             cash=f"{desk.portfolio.cash:.2f}",
             positions=held,
-            open_orders=len(desk.open_orders),
+            open_orders=len(desk.ordering.open_orders),
             text="as the journal has it; --cash and set_cash do not count",
         )
 
@@ -328,7 +338,7 @@ class LiveRun:
         now = self.clock.now()
         self.engine.stop_orders()
         try:
-            for tracked in self.engine.desk.open_orders:
+            for tracked in self.engine.desk.ordering.open_orders:
                 self.broker.cancel(tracked.order.id, now)
             await self._settle()
             self._carry_out(self.engine.process(self.broker.take_updates(), now), now)
@@ -427,10 +437,10 @@ class LiveRun:
             self._wake = anyio.Event()
             events = self.pending.take()
             now = self.clock.now()
-            wake = self.engine.next_wake()
+            wake = self._next_wake()
             self._pace.oldest = events[0].received if events else None
             self._step(events, now, closing=True)
-            if self._is_due or self.engine.next_wake() != wake:
+            if self._is_due or self._next_wake() != wake:
                 self._is_due = False
                 self._rearm.set()
             self._room.set()
@@ -444,7 +454,7 @@ class LiveRun:
         neither shortens a wait.
         """
         while True:
-            wake = self.engine.next_wake()
+            wake = self._next_wake()
             left = None if wake is None else max(0, wake - self.clock.now()) / SECOND
             with anyio.move_on_after(left and min(left, LOOK_AGAIN_SECONDS)) as due:
                 await self._rearm.wait()
@@ -474,10 +484,10 @@ class LiveRun:
 
     async def _catch_up(self, clock: VirtualClock, before: int) -> None:
         """Close each bar that ended before `before`, at its own end."""
-        while (wake := self.engine.next_wake()) is not None and wake < before:
+        while (wake := self._next_wake()) is not None and wake < before:
             clock.advance_to(wake)
-            now = clock.now()  # later than `wake` where a tick came late for its bar
-            self._carry_out(self.engine.advance(now), now)
+            # It may be later than `wake` by now, where a tick came late for its bar.
+            self._step((), clock.now(), closing=True)
             await self._hold_for_training()
 
     async def _hold_for_training(self) -> None:
@@ -494,6 +504,10 @@ class LiveRun:
         if self._trained and self.feed.lockstep:
             await self.training.idle()
         self._trained = False
+
+    def _next_wake(self) -> int | None:
+        """When something is due although no data comes: a bar, a schedule, an order's time."""
+        return earliest(self.engine.next_wake(), self.broker.next_wake())
 
     # ---- one step ----------------------------------------------------------------------------
 
@@ -534,6 +548,8 @@ class LiveRun:
                 self.feed.unsubscribe([symbol])
             case Log(level, event, fields):
                 getattr(self.log, level)(event, **free_names(fields))
+            case Halt(reason):
+                self._alarmed(reason)
             case Stop(reason, failed):
                 self.stop(reason, RunFailed(reason) if failed else None)
 

@@ -22,6 +22,7 @@ from feeds.errors import ConfigError
 from feeds.events import MINUTE
 from feeds.files import TableMapping
 from feeds.protocols.registry import VENUES
+from runtime.trading.settings import TradingSettings, trading_rows
 from runtime.training.bucket import PRESETS, default_refill
 
 FEEDS = ("paper", "replay", "synthetic", *VENUES)
@@ -125,17 +126,6 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         if self.interval_minutes is not None:
             interval = self.interval_minutes
         return capacity, refill, interval * MINUTE
-
-
-class TradingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Money and the paper account; `fee_bps` are basis points of the value of each fill."""
-
-    cash: float = 100_000.0
-    fee_bps: float = 1.0
-    allow_short: bool = True
-    max_order_value: float | None = None
-    max_open_orders: int = 100
-    max_quote_age_seconds: float = 60.0
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -422,26 +412,7 @@ def _check_values(settings: Settings, where: str) -> None:
             "1 or more is needed",
         ),
         ("training.result_mb", training.result_mb, training.result_mb >= 1, "1 or more is needed"),
-        (
-            "trading.cash",
-            trading.cash,
-            0 <= trading.cash < math.inf,
-            "a sum of 0 or more is needed",
-        ),
-        ("trading.fee_bps", trading.fee_bps, 0 <= trading.fee_bps <= 1000, "0 to 1000 is allowed"),
-        ("trading.max_open_orders", trading.max_open_orders, trading.max_open_orders > 0, positive),
-        (
-            "trading.max_order_value",
-            trading.max_order_value,
-            trading.max_order_value is None or trading.max_order_value > 0,
-            positive,
-        ),
-        (
-            "trading.max_quote_age_seconds",
-            trading.max_quote_age_seconds,
-            trading.max_quote_age_seconds > 0,
-            positive,
-        ),
+        *trading_rows(trading),
         ("engine.pending_bound", engine.pending_bound, engine.pending_bound >= 1, "1 or more"),
         ("engine.history", engine.history, engine.history >= 1, "1 or more"),
         ("engine.slow_callback_ms", engine.slow_callback_ms, engine.slow_callback_ms > 0, positive),

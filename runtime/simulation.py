@@ -12,7 +12,6 @@ from feeds.market import SyntheticSource
 from feeds.moments import due
 from feeds.synthetic import START
 from runtime.assembly import (
-    make_broker,
     make_desk,
     make_timeslice,
     make_training,
@@ -29,6 +28,7 @@ from runtime.results import Journal
 from runtime.settings import FeedSettings, Settings, TrainingSettings
 from runtime.sources import held
 from runtime.strategy import Strategy
+from runtime.trading.parts import make_broker
 from runtime.training.bucket import LeakyBucket
 from runtime.training.finished import load_finished
 from runtime.training.isolation.base import Isolation

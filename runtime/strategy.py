@@ -22,8 +22,9 @@ from runtime.schedule.time_rules import TimeRules
 from runtime.schedule.times import TimeRule
 from runtime.securities import Resolution, Security, canonical
 from runtime.slices import Slice
-from runtime.trading.orders import OrderEvent, OrderTicket, OrderType
+from runtime.trading.orders import OrderEvent, OrderTerms, OrderType, TimeInForce
 from runtime.trading.portfolio import Portfolio
+from runtime.trading.tickets import OrderTicket
 from runtime.training.control import TrainingControl
 from runtime.training.jobs import JobOptions, TrainingHandle, job_options
 from runtime.training.slots import ModelSlot
@@ -104,14 +105,7 @@ class Context(Protocol):
         """Return the newest ticks."""
         ...
 
-    def order(
-        self,
-        symbol: Symbol,
-        quantity: Decimal,
-        kind: OrderType,
-        limit_price: Decimal | None,
-        tag: str,
-    ) -> OrderTicket:
+    def order(self, symbol: Symbol, quantity: Decimal, terms: OrderTerms, tag: str) -> OrderTicket:
         """Propose an order; a positive quantity buys."""
         ...
 
@@ -121,6 +115,14 @@ class Context(Protocol):
 
     def liquidate(self, symbol: Symbol | None, tag: str) -> list[OrderTicket]:
         """Cancel and close."""
+        ...
+
+    def cancel_open_orders(self, symbol: Symbol | None) -> list[OrderTicket]:
+        """Ask for the end of what works."""
+        ...
+
+    def open_tickets(self, symbol: Symbol | None) -> list[OrderTicket]:
+        """Return the tickets of the open orders."""
         ...
 
     def train(
@@ -275,9 +277,16 @@ class Strategy:
         """Return the newest `count` trades and quotes, oldest first, as numpy copies."""
         return self._door.tick_history(self._known(symbol), count)
 
-    def market_order(self, symbol: str, quantity: float | Decimal, tag: str = "") -> OrderTicket:
+    def market_order(
+        self,
+        symbol: str,
+        quantity: float | Decimal,
+        tag: str = "",
+        *,
+        time_in_force: TimeInForce = TimeInForce.GTC,
+    ) -> OrderTicket:
         """Buy (quantity > 0) or sell (< 0) at the market, in base units."""
-        return self._order(symbol, quantity, OrderType.MARKET, None, tag)
+        return self._order(symbol, quantity, tag, OrderType.MARKET, time_in_force)
 
     def limit_order(
         self,
@@ -285,9 +294,101 @@ class Strategy:
         quantity: float | Decimal,
         limit_price: float | Decimal,
         tag: str = "",
+        *,
+        time_in_force: TimeInForce = TimeInForce.GTC,
     ) -> OrderTicket:
         """Buy (quantity > 0) or sell (< 0) at `limit_price` or better; rests until cancelled."""
-        return self._order(symbol, quantity, OrderType.LIMIT, Decimal(str(limit_price)), tag)
+        return self._order(
+            symbol, quantity, tag, OrderType.LIMIT, time_in_force, limit_price=limit_price
+        )
+
+    def stop_market_order(
+        self,
+        symbol: str,
+        quantity: float | Decimal,
+        stop_price: float | Decimal,
+        tag: str = "",
+        *,
+        time_in_force: TimeInForce = TimeInForce.GTC,
+    ) -> OrderTicket:
+        """Buy or sell at the market once it has reached `stop_price`."""
+        return self._order(
+            symbol, quantity, tag, OrderType.STOP_MARKET, time_in_force, stop_price=stop_price
+        )
+
+    def stop_limit_order(
+        self,
+        symbol: str,
+        quantity: float | Decimal,
+        stop_price: float | Decimal,
+        limit_price: float | Decimal,
+        tag: str = "",
+        *,
+        time_in_force: TimeInForce = TimeInForce.GTC,
+    ) -> OrderTicket:
+        """Buy or sell at `limit_price` or better, once the market has reached `stop_price`."""
+        return self._order(
+            symbol,
+            quantity,
+            tag,
+            OrderType.STOP_LIMIT,
+            time_in_force,
+            stop_price=stop_price,
+            limit_price=limit_price,
+        )
+
+    def trailing_stop_order(
+        self,
+        symbol: str,
+        quantity: float | Decimal,
+        trailing_amount: float | Decimal,
+        trailing_as_percentage: bool = False,
+        tag: str = "",
+        *,
+        time_in_force: TimeInForce = TimeInForce.GTC,
+    ) -> OrderTicket:
+        """Buy or sell at the market once it has turned by `trailing_amount` from its best price.
+
+        Args:
+            symbol: as added.
+            quantity: below 0 sells: the stop follows a rising price from below.
+            trailing_amount: in the currency of the price.
+            trailing_as_percentage: whether it is a share of the price instead, such as 0.05.
+            tag: comes back in every event of the order.
+            time_in_force: how long it works.
+        """
+        return self._order(
+            symbol,
+            quantity,
+            tag,
+            OrderType.TRAILING_STOP,
+            time_in_force,
+            trailing_amount=trailing_amount,
+            trailing_as_percentage=trailing_as_percentage,
+        )
+
+    def market_on_open_order(
+        self, symbol: str, quantity: float | Decimal, tag: str = ""
+    ) -> OrderTicket:
+        """Buy or sell at the first price after the market's next open."""
+        return self._order(symbol, quantity, tag, OrderType.MARKET_ON_OPEN, TimeInForce.GTC)
+
+    def market_on_close_order(
+        self, symbol: str, quantity: float | Decimal, tag: str = ""
+    ) -> OrderTicket:
+        """Buy or sell at the market's next close; it must be asked for 15.5 minutes before that."""
+        return self._order(symbol, quantity, tag, OrderType.MARKET_ON_CLOSE, TimeInForce.GTC)
+
+    def cancel_open_orders(self, symbol: str | None = None) -> list[OrderTicket]:
+        """Ask for the end of the open orders, of one symbol or of all, and return them.
+
+        Market orders are as good as filled, and left.
+        """
+        return self._door.cancel_open_orders(None if symbol is None else self._known(symbol))
+
+    def open_orders(self, symbol: str | None = None) -> list[OrderTicket]:
+        """Return the orders that may still fill, of one symbol or of all."""
+        return self._door.open_tickets(None if symbol is None else self._known(symbol))
 
     def set_holdings(self, symbol: str, weight: float, tag: str = "") -> OrderTicket | None:
         """Order what is missing to hold `weight` (-1 to 1) of the equity in a symbol.
@@ -406,11 +507,20 @@ class Strategy:
         self,
         symbol: str,
         quantity: float | Decimal,
-        kind: OrderType,
-        limit_price: Decimal | None,
         tag: str,
+        kind: OrderType,
+        time_in_force: TimeInForce,
+        *,
+        trailing_as_percentage: bool = False,
+        **prices: float | Decimal,
     ) -> OrderTicket:
-        return self._door.order(self._known(symbol), Decimal(str(quantity)), kind, limit_price, tag)
+        terms = OrderTerms(
+            type=kind,
+            time_in_force=TimeInForce(time_in_force),
+            trailing_as_percentage=trailing_as_percentage,
+            **{name: Decimal(str(price)) for name, price in prices.items()},
+        )
+        return self._door.order(self._known(symbol), Decimal(str(quantity)), terms, tag)
 
 
 P = ParamSpec("P")

@@ -103,6 +103,7 @@ SHELLS = {
     "runtime.live": "the task group",
     "runtime.trading.account": "a journal and its broker",
     "runtime.trading.journal": "a file",
+    "runtime.trading.journal_v1": "a file",
     "runtime.trading.journaled": "waits for the disk",
     "runtime.sources": "opens feeds and the clocks that go with them",
     "runtime.recording": "a feed, its recorder and the signals",

@@ -12,7 +12,8 @@ import msgspec
 from feeds.events import AssetClass, MarketEvent, Quote, QuoteBar, Symbol
 from feeds.symbols import guess_class, known_as
 from feeds.venue.accounts import EXACT, ZERO, Account, AccountOrder, Execution, OrderStatus
-from feeds.venue.matching import Accepted, Filled, Matcher, Rejected, Report, VenueOrder
+from feeds.venue.matching import Matcher
+from feeds.venue.orders import Cancelled, Expired, Filled, Rejected, Report, VenueOrder
 from feeds.venue.trading_words import (
     FORBIDDEN,
     NOT_FOUND,
@@ -22,6 +23,7 @@ from feeds.venue.trading_words import (
     check,
     unprocessable,
 )
+from feeds.venue.working import Past
 
 SMALLEST_LOT = Decimal("1e-9")
 COINS = (Symbol("BTC/USD"), Symbol("ETH/USD"))
@@ -61,7 +63,7 @@ class Exchange:
         self._latest: dict[Symbol, MarketEvent] = {}
         for order in account.working():
             opens(order.symbol, order.asset_class, now)
-            self._hear(matcher.submit(_to_matcher(order), now, order.executions))
+            self._hear(matcher.submit(_to_matcher(order), now, _past(order)))
 
     def take_changes(self) -> list[Change]:
         """Return what happened since the last call."""
@@ -285,17 +287,15 @@ class Exchange:
 
     def _begin(self, order: AccountOrder, now: int) -> AccountOrder:
         self._change("new", order, now)
-        self._hear(self._matcher.submit(_to_matcher(order), now, order.executions))
+        self._hear(self._matcher.submit(_to_matcher(order), now, _past(order)))
         return self.account.orders[order.id]
 
     def _hear(self, reports: Sequence[Report]) -> None:
         for report in reports:
             order = self.account.orders[report.order_id]
-            if isinstance(report, Accepted):
-                continue
             if isinstance(report, Filled):
                 self._fill(order, report)
-            else:
+            elif isinstance(report, Rejected | Cancelled | Expired):
                 status = OrderStatus.CANCELED
                 if isinstance(report, Rejected):
                     status = OrderStatus.REJECTED
@@ -353,11 +353,15 @@ def _to_matcher(order: AccountOrder) -> VenueOrder:
         order_id=order.id,
         symbol=order.symbol,
         is_buy=order.is_buy,
-        quantity=order.remaining,
+        quantity=order.quantity,
         limit_price=order.limit_price,
         immediate=order.time_in_force == "ioc",
         lot=_lot(order),
     )
+
+
+def _past(order: AccountOrder) -> Past:
+    return Past(order.executions, order.filled, order.notional)
 
 
 def _lot(order: AccountOrder) -> Decimal:

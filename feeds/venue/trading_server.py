@@ -29,6 +29,7 @@ from feeds.events import AssetClass, MarketEvent, Symbol
 from feeds.venue.account_options import AccountOptions
 from feeds.venue.accounts import Account, AccountOrder
 from feeds.venue.broken_http import FaultyApp, Lines
+from feeds.venue.costs import PercentFee
 from feeds.venue.faults import Faults, Shaper, Where, make_plan
 from feeds.venue.ledger import Ledger
 from feeds.venue.matching import Matcher
@@ -458,7 +459,7 @@ async def trading(
         else:
             ledger = await anyio.to_thread.run_sync(Ledger, Path(options.path))
             account = await anyio.to_thread.run_sync(ledger.load, options.cash, now())
-        matcher = Matcher(fee_bps=Decimal(0))  # Alpaca takes no commission on paper
+        matcher = Matcher(fees=PercentFee(Decimal(0)))  # Alpaca takes no commission on paper
         exchange = Exchange(account, matcher, opens, now())
         desk = TradingDesk(exchange, ledger, credentials, faults, now)
         async with _served(desk, listener, host) as url:

@@ -9,7 +9,7 @@ import msgspec
 
 from runtime.control.board import Board, Snapshot
 from runtime.results import Sample
-from runtime.trading.orders import TrackedOrder
+from runtime.trading.tracked import TrackedOrder
 from runtime.training.slots import ModelSlot
 
 if TYPE_CHECKING:
@@ -72,13 +72,15 @@ def snapshot(run: "LiveRun") -> Snapshot:
             }
             for held in desk.portfolio
         ),
-        orders=tuple(_order(tracked) for tracked in list(desk.orders.values())[-ORDERS_SHOWN:]),
+        orders=tuple(
+            _order(tracked) for tracked in list(desk.ordering.orders.values())[-ORDERS_SHOWN:]
+        ),
         prices={
             name: security.price
             for name, security in list(desk.securities.items())[:SYMBOLS_SHOWN]
             if security.price == security.price
         },
-        halted=desk.halted,
+        halted=desk.ordering.halted,
         lag=lag,
         latency=latency,
     )

@@ -208,6 +208,18 @@ class Exchange:
         return self._changes[place] if place < len(self._changes) else None
 
 
+def next_open(market: Market, now: int) -> int | None:
+    """Return when, after `now`, the market next opens; None where it never does."""
+    change = market.next_change(now)
+    return market.next_change(change) if change is not None and market.is_open(now) else change
+
+
+def next_close(market: Market, now: int) -> int | None:
+    """Return when, after `now`, the market next closes; None where it never does."""
+    change = market.next_change(now)
+    return change if change is None or market.is_open(now) else market.next_change(change)
+
+
 @cache
 def market_of(asset_class: AssetClass) -> Market:
     """Return the hours that securities of a class go by."""

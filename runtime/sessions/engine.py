@@ -130,8 +130,8 @@ class RecordedEngine(Engine):
         if self.desk.training.is_on is not self._is_on:
             self._is_on = not self._is_on
             self._recorder.add(Switched(self._is_on))
-        if self.desk.halted != self._halted:
-            self._halted = self.desk.halted
+        if self.desk.ordering.halted != self._halted:
+            self._halted = self.desk.ordering.halted
             self._recorder.add(Halted(self._halted))
 
     def _follow_threads(self) -> None:

@@ -126,8 +126,8 @@ class Replay:
             case Held():
                 engine.stop_orders()
             case Halted(reason):
-                desk.halted = reason
-                for tracked in desk.open_orders if reason else ():
+                desk.ordering.halted = reason
+                for tracked in desk.ordering.open_orders if reason else ():
                     tracked.request_cancel()
             case Switched(is_on):
                 self._training.switch(is_on, "the session")

@@ -19,10 +19,10 @@ from runtime.trading.orders import (
     Order,
     OrderState,
     OrderUpdate,
-    TrackedOrder,
     UpdateKind,
 )
 from runtime.trading.recovered import Recovered
+from runtime.trading.tracked import TrackedOrder
 
 FORMAT = 1
 ATTRIBUTES = "attributes that jobs assigned"

@@ -32,6 +32,11 @@ class Account:
         self._written = JournaledBroker(paper, self._journal, log, now)
         return self._written
 
+    def alarm(self, tell: Callable[[str], None]) -> None:
+        """Have `tell` called, on the loop, where the journal cannot be relied on any more."""
+        if self._written is not None:
+            self._written.alarm = tell
+
     def begin(self, cash: Decimal, now: int) -> None:
         """Note what a new account begins with, before anything is ordered."""
         if self._written is not None:
@@ -43,4 +48,4 @@ class Account:
             return
         for tracked in self.recovered.open_orders:
             count = self.recovered.fill_counts.get(tracked.order.id, 0)
-            self._paper.restore(tracked.order, tracked.remaining, count, now)
+            self._paper.restore(tracked, count, now)

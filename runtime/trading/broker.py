@@ -28,8 +28,19 @@ class Broker(Protocol):
         """Ask for the end of an order; nothing comes of it where the order has ended."""
         ...
 
+    def amend(self, approved: Approved, now: int) -> None:
+        """Ask for other terms of an order that was submitted; the answer comes as an update."""
+        ...
+
     def on_market(self, events: Sequence[MarketEvent], now: int) -> None:
-        """Hear what the market did, before the strategy does. Only local fills need it."""
+        """Hear what the market did, before the strategy does. Only local fills need it.
+
+        Without events it hears the time, which is what `next_wake` asks for.
+        """
+        ...
+
+    def next_wake(self) -> int | None:
+        """Return when `on_market` is next needed although no data comes, ns; None: not at all."""
         ...
 
     def take_updates(self) -> list[OrderUpdate]:

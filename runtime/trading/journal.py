@@ -6,44 +6,35 @@ account is what the journal says, however the run before ended. Everything here 
 
 import sqlite3
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 
-from feeds.events import Symbol
 from runtime.errors import ConfigError, TidegateError
 from runtime.redaction import KNOWN
-from runtime.trading.orders import (
-    ClientOrderId,
-    Fill,
-    Order,
-    OrderType,
-    OrderUpdate,
-    Side,
-    TimeInForce,
-    TrackedOrder,
-    UpdateKind,
-)
+from runtime.trading.journal_v1 import TABLES, old_entries, old_opening
+from runtime.trading.orders import ClientOrderId, Fill, Order, OrderUpdate
 from runtime.trading.recovered import Recovered
+from runtime.trading.tracked import TrackedOrder
 
 FILE = "journal.db"
-VERSION = 1
+VERSION = 2
 SCHEMA = """
-CREATE TABLE account (cash TEXT NOT NULL, opened INTEGER NOT NULL, crc INTEGER NOT NULL) STRICT;
-CREATE TABLE intents (
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, symbol TEXT NOT NULL, side TEXT NOT NULL,
-    quantity TEXT NOT NULL, type TEXT NOT NULL, limit_price TEXT, time_in_force TEXT NOT NULL,
-    tag TEXT NOT NULL, created INTEGER NOT NULL, crc INTEGER NOT NULL
+CREATE TABLE entries (
+    number INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, fill_id TEXT,
+    body TEXT NOT NULL, crc INTEGER NOT NULL
 ) STRICT;
-CREATE TABLE reports (
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL, kind TEXT NOT NULL, time INTEGER NOT NULL,
-    reason TEXT NOT NULL, fill_id TEXT, quantity TEXT, price TEXT, fee TEXT, crc INTEGER NOT NULL
-) STRICT;
-CREATE UNIQUE INDEX one_fill_once ON reports (id, fill_id) WHERE fill_id IS NOT NULL;
+CREATE UNIQUE INDEX one_name_once ON entries (id) WHERE kind = 'order';
+CREATE UNIQUE INDEX one_fill_once ON entries (id, fill_id) WHERE fill_id IS NOT NULL;
+CREATE UNIQUE INDEX one_account ON entries (kind) WHERE kind = 'opening';
 """
+
+
+class RowRefused(TidegateError):
+    """What the journal can never take, however much room the disk has."""
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -55,6 +46,9 @@ class Opening(msgspec.Struct, frozen=True):
 
 Entry = Opening | Order | OrderUpdate
 """The beginning, an intent, or a report."""
+
+KINDS: dict[str, type[Entry]] = {"opening": Opening, "order": Order, "report": OrderUpdate}
+"""What a row's `body` is, as JSON: a field that is added with a default needs no new version."""
 
 
 class Journal:
@@ -90,9 +84,11 @@ class Journal:
                 connection.executescript(
                     f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version={VERSION}; COMMIT;"
                 )
+            elif version == 1:
+                _upgrade(connection)
             elif version != VERSION:
                 raise sqlite3.DatabaseError(f"it is of version {version}, not {VERSION}")
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, ValueError) as error:
             connection.close()
             raise ConfigError(
                 f"the journal {path} cannot be used: {error}; no order leaves without it: move it "
@@ -115,35 +111,24 @@ class Journal:
             ) from None
 
     def _recover(self) -> Recovered:
-        account = self._connection.execute("SELECT cash, opened, crc FROM account").fetchone()
-        if account is not None:
-            _checked(account)
+        cash: Decimal | None = None
         orders: dict[str, TrackedOrder] = {}
-        for row in self._connection.execute(
-            "SELECT id, symbol, side, quantity, type, limit_price, time_in_force, tag, created, "
-            "crc FROM intents ORDER BY number"
-        ):
-            order = _order(_checked(row))
-            tracked = orders[order.id] = TrackedOrder(order)
-            tracked.submit()
         fills: list[Fill] = []
         counts: dict[ClientOrderId, int] = {}
-        for row in self._connection.execute(
-            "SELECT id, kind, time, reason, fill_id, quantity, price, fee, crc "
-            "FROM reports ORDER BY number"
-        ):
-            tracked = orders[row[0]]
-            update = _update(_checked(row), tracked.order)
-            tracked.apply(update)
-            if update.fill is not None:
-                fills.append(update.fill)
-                counts[tracked.order.id] = counts.get(tracked.order.id, 0) + 1
-        return Recovered(
-            None if account is None else Decimal(account[0]),
-            tuple(orders.values()),
-            tuple(fills),
-            {tracked.order.id: counts.get(tracked.order.id, 0) for tracked in orders.values()},
-        )
+        for entry in read_entries(self._connection):
+            match entry:
+                case Opening():
+                    cash = entry.cash
+                case Order():
+                    tracked = orders[entry.id] = TrackedOrder(entry)
+                    tracked.submit()
+                    counts[entry.id] = 0
+                case OrderUpdate():
+                    orders[entry.order_id].apply(entry)
+                    if entry.fill is not None:
+                        fills.append(entry.fill)
+                        counts[entry.order_id] += 1
+        return Recovered(cash, tuple(orders.values()), tuple(fills), counts)
 
     def write(self, entries: Iterable[Entry]) -> None:
         """Add what happened, all or none; it is on the disk when this returns.
@@ -151,17 +136,24 @@ class Journal:
         A fill that is there already is not added again.
 
         Raises:
-            OSError: none of them is in the journal.
+            OSError: none of them is in the journal; the disk does not take it now.
+            RowRefused: none of them is in the journal; one of them never can be.
         """
         try:
+            rows = [_row(entry) for entry in entries]
             self._connection.execute("BEGIN IMMEDIATE")
-            for entry in entries:
-                self._connection.execute(*_row(entry))
+            for row in rows:
+                self._connection.execute(*row)
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            with suppress(sqlite3.Error):
-                self._connection.execute("ROLLBACK")
+        except sqlite3.OperationalError as error:
             raise OSError(f"{self.path}: {error}") from error
+        # What is no row of SQLite's: a name used twice, a number too large, half a character.
+        except (sqlite3.Error, ValueError, OverflowError) as error:
+            raise RowRefused(f"{self.path}: {error}") from error
+        finally:
+            if self._connection.in_transaction:
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -169,84 +161,62 @@ class Journal:
             self._connection.close()
 
 
-def _row(entry: Entry) -> tuple[str, tuple[object, ...]]:
-    if isinstance(entry, Opening):
-        once = "INSERT INTO account SELECT ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM account)"
-        return once, _sealed((str(entry.cash), entry.time))
-    if isinstance(entry, Order):
-        limit = None if entry.limit_price is None else str(entry.limit_price)
-        return (
-            "INSERT INTO intents VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            _sealed(
-                (
-                    *(
-                        entry.id,
-                        entry.symbol,
-                        str(entry.side),
-                        str(entry.quantity),
-                        str(entry.type),
-                    ),
-                    *(limit, str(entry.time_in_force), KNOWN.hide(entry.tag), entry.created),
-                )
-            ),
-        )
-    fill = entry.fill
-    executed = (
-        (None, None, None, None)
-        if fill is None
-        else (fill.fill_id, str(fill.quantity), str(fill.price), str(fill.fee))
-    )
-    return (
-        "INSERT OR IGNORE INTO reports VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        _sealed((entry.order_id, str(entry.kind), entry.time, KNOWN.hide(entry.reason), *executed)),
-    )
-
-
-def _sealed(values: tuple[object, ...]) -> tuple[object, ...]:
-    """Add a checksum: SQLite itself does not notice a digit that became another one."""
-    return (*values, zlib.crc32(repr(values).encode()))
-
-
-def _checked(row: Sequence[object]) -> Sequence[object]:
-    """Return a row without its checksum.
+def read_entries(connection: sqlite3.Connection) -> Iterator[Entry]:
+    """Yield what was written, in its order.
 
     Raises:
-        ValueError: it is not the row that was written.
+        ValueError: a row is not the one that was written, or is missing.
     """
-    values = tuple(row[:-1])
-    if zlib.crc32(repr(values).encode()) != row[-1]:
-        raise ValueError(f"the row of {values[0]} is not what was written")
-    return values
+    rows = "SELECT number, kind, id, fill_id, body, crc FROM entries ORDER BY number"
+    for place, (number, *values, crc) in enumerate(connection.execute(rows), 1):
+        if number != place:
+            raise ValueError(f"row {place} is missing")
+        if _checksum(values) != crc:
+            raise ValueError(f"row {number} is not what was written")
+        yield msgspec.json.decode(values[3], type=KINDS[values[0]])
 
 
-def _order(row: Sequence[object]) -> Order:
-    name, symbol, side, quantity, kind, limit, force, tag, created = row
-    return Order(
-        id=ClientOrderId(str(name)),
-        symbol=Symbol(str(symbol)),
-        side=Side(str(side)),
-        quantity=Decimal(str(quantity)),
-        type=OrderType(str(kind)),
-        limit_price=None if limit is None else Decimal(str(limit)),
-        time_in_force=TimeInForce(str(force)),
-        tag=str(tag),
-        created=int(str(created)),
+def _checksum(values: Sequence[object]) -> int:
+    """SQLite itself does not notice a digit that became another one."""
+    return zlib.crc32(repr(tuple(values)).encode())
+
+
+def _row(entry: Entry) -> tuple[str, tuple[object, ...]]:
+    fill_id = None
+    match entry:
+        case Opening():
+            # An account is opened once, and a fill counts once, however often they are told.
+            kind, name, once = "opening", "", "ON CONFLICT (kind) WHERE kind = 'opening' DO NOTHING"
+        case Order():
+            kind, name, once = "order", entry.id, ""
+            entry = msgspec.structs.replace(entry, tag=KNOWN.hide(entry.tag))
+        case OrderUpdate():
+            kind, name = "report", entry.order_id
+            entry = msgspec.structs.replace(entry, reason=KNOWN.hide(entry.reason))
+            fill_id = None if entry.fill is None else entry.fill.fill_id
+            once = "ON CONFLICT (id, fill_id) WHERE fill_id IS NOT NULL DO NOTHING"
+    values = (kind, name, fill_id, msgspec.json.encode(entry).decode())
+    return (
+        f"INSERT INTO entries VALUES (NULL, ?, ?, ?, ?, ?) {once}",  # noqa: S608  # words of ours
+        (*values, _checksum(values)),
     )
 
 
-def _update(row: Sequence[object], order: Order) -> OrderUpdate:
-    _, kind, time, reason, fill_id, quantity, price, fee = row
-    when = int(str(time))
-    fill = None
-    if fill_id is not None:
-        fill = Fill(
-            fill_id=str(fill_id),
-            order_id=order.id,
-            symbol=order.symbol,
-            side=order.side,
-            quantity=Decimal(str(quantity)),
-            price=Decimal(str(price)),
-            fee=Decimal(str(fee)),
-            time=when,
-        )
-    return OrderUpdate(order.id, UpdateKind(str(kind)), when, fill, str(reason))
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Make a journal of version 1 one of this version, whole or not at all."""
+    opening = old_opening(connection)
+    entries: list[Entry] = [] if opening is None else [Opening(*opening)]
+    entries += old_entries(connection)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for table in TABLES:
+            connection.execute(f"DROP TABLE {table}")
+        for statement in SCHEMA.split(";"):
+            connection.execute(statement)
+        for entry in entries:
+            connection.execute(*_row(entry))
+        connection.execute(f"PRAGMA user_version={VERSION}")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")

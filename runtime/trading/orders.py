@@ -1,11 +1,5 @@
-"""The words of trading, and the state machine of one order.
+"""The words of trading. Quantities are positive: `side` holds the direction."""
 
-Everything an order can go through is a row of TRANSITIONS; what has no row raises. A fill is money:
-it is counted once by its id whenever it arrives, even after the order has ended, and never beyond
-the order's quantity. A state that ended stays. Quantities are positive: `side` holds the direction.
-"""
-
-from collections.abc import Callable
 from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
 from enum import StrEnum
 from typing import NewType
@@ -13,7 +7,6 @@ from typing import NewType
 import msgspec
 
 from feeds.events import Symbol
-from runtime.errors import IllegalTransition
 
 ClientOrderId = NewType("ClientOrderId", str)
 """Our name for an order: given by the runtime, unique for ever, known to the venue."""
@@ -40,17 +33,32 @@ class Side(StrEnum):
 
 
 class OrderType(StrEnum):
-    """What decides the price of a fill: the market, or a limit that it must not pass."""
+    """When an order takes part in the market, and what decides the price of its fills.
+
+    A stop order sleeps until the market has reached its stop price, a trailing one until the market
+    has turned by its distance; then it is a market order, or a limit order where it has a limit.
+    """
 
     MARKET = "market"
     LIMIT = "limit"
+    STOP_MARKET = "stop_market"
+    STOP_LIMIT = "stop_limit"
+    TRAILING_STOP = "trailing_stop"
+    MARKET_ON_OPEN = "market_on_open"
+    MARKET_ON_CLOSE = "market_on_close"
 
 
 class TimeInForce(StrEnum):
-    """How long an order works: until cancelled, or once (the rest is cancelled at once)."""
+    """How long an order works.
+
+    GTC until it is cancelled; DAY until its market closes; IOC once, what does not fill at once is
+    cancelled; FOK once, and whole or not at all.
+    """
 
     GTC = "gtc"
+    DAY = "day"
     IOC = "ioc"
+    FOK = "fok"
 
 
 class OrderState(StrEnum):
@@ -88,29 +96,34 @@ _TERMINAL = frozenset(
 class UpdateKind(StrEnum):
     """What a broker reports. LOST: the answer to a request did not come, so it may or may not be.
 
-    REJECTED is about the order, never about a request to cancel it.
+    REJECTED is about the order, never about a request to cancel it. TRIGGERED: its stop price was
+    reached. AMENDED and AMEND_REJECTED answer a request for other terms.
     """
 
     ACCEPTED = "accepted"
     FILL = "fill"
+    TRIGGERED = "triggered"
+    AMENDED = "amended"
+    AMEND_REJECTED = "amend_rejected"
     REJECTED = "rejected"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
     LOST = "lost"
 
 
-class Request(StrEnum):
-    """What we ask of the venue."""
-
-    SUBMIT = "submit"
-    CANCEL = "cancel"
-
-
 class Order(msgspec.Struct, frozen=True):
     """A proposal as the strategy made it: nothing in it is checked until risk reviews it.
 
-    `quantity` in base units, `limit_price` in the account's currency and None for a market order,
-    `created` in ns.
+    Attributes:
+        quantity: in base units, above 0.
+        limit_price: no worse than this, in the account's currency; None where the type has none.
+        created: when, ns.
+        stop_price: wakes a stop order; None for other types, and for a trailing one that begins to
+            follow at the first price it sees.
+        trailing_amount: how far a trailing stop follows the best price.
+        trailing_as_percentage: whether that is a share of the price (0.05) and no amount.
+        due: when the open or close is that an order for it takes part in, ns; 0 for other types.
+        expires: when what is left of it ends, ns; 0 for never.
     """
 
     id: ClientOrderId
@@ -122,6 +135,11 @@ class Order(msgspec.Struct, frozen=True):
     time_in_force: TimeInForce = TimeInForce.GTC
     tag: str = ""
     created: int = 0
+    stop_price: Decimal | None = None
+    trailing_amount: Decimal | None = None
+    trailing_as_percentage: bool = False
+    due: int = 0
+    expires: int = 0
 
     @property
     def signed_quantity(self) -> Decimal:
@@ -160,10 +178,12 @@ class Fill(msgspec.Struct, frozen=True):
 
 
 class OrderUpdate(msgspec.Struct, frozen=True):
-    """What a broker reports about one order; `fill` comes with FILL and with nothing else.
+    """What a broker reports about one order.
+
+    `fill` comes with FILL and with nothing else, `terms` (the order as it is now) with AMENDED.
 
     Raises:
-        ValueError: a FILL without a fill, or a fill with another kind or of another order.
+        ValueError: one of them is missing, comes with another kind, or is of another order.
     """
 
     order_id: ClientOrderId
@@ -171,8 +191,13 @@ class OrderUpdate(msgspec.Struct, frozen=True):
     time: int
     fill: Fill | None = None
     reason: str = ""
+    terms: Order | None = None
 
     def __post_init__(self) -> None:
+        if (self.terms is not None) != (self.kind is UpdateKind.AMENDED):
+            raise ValueError(f"order {self.order_id}: {self.kind} with terms {self.terms!r}")
+        if self.terms is not None and self.terms.id != self.order_id:
+            raise ValueError(f"order {self.order_id}: the terms are of {self.terms.id}")
         if (self.fill is not None) != (self.kind is UpdateKind.FILL):
             raise ValueError(f"order {self.order_id}: {self.kind} with fill {self.fill!r}")
         if self.fill is not None and self.fill.order_id != self.order_id:
@@ -216,270 +241,15 @@ class OrderEvent(msgspec.Struct, frozen=True):
         return self.fee
 
 
-def _transitions() -> dict[tuple[OrderState, Request | UpdateKind], OrderState]:
-    s, u = OrderState, UpdateKind
-    ended: dict[Request | UpdateKind, OrderState] = {
-        u.REJECTED: s.REJECTED,
-        u.CANCELLED: s.CANCELLED,
-        u.EXPIRED: s.EXPIRED,
-        u.LOST: s.UNKNOWN,
-    }
-    rows: dict[OrderState, dict[Request | UpdateKind, OrderState]] = {
-        # Refused by risk, or taken back, before it was sent.
-        s.NEW: {Request.SUBMIT: s.SUBMITTED, Request.CANCEL: s.CANCELLED, u.REJECTED: s.REJECTED},
-        # A fill may overtake the acceptance.
-        s.SUBMITTED: {
-            Request.CANCEL: s.CANCEL_PENDING,
-            u.ACCEPTED: s.ACCEPTED,
-            u.FILL: s.PARTIALLY_FILLED,
-            **ended,
-        },
-        s.ACCEPTED: {
-            Request.CANCEL: s.CANCEL_PENDING,
-            u.ACCEPTED: s.ACCEPTED,
-            u.FILL: s.PARTIALLY_FILLED,
-            **ended,
-        },
-        s.PARTIALLY_FILLED: {
-            Request.CANCEL: s.CANCEL_PENDING,
-            u.ACCEPTED: s.PARTIALLY_FILLED,
-            u.FILL: s.PARTIALLY_FILLED,
-            **{kind: to for kind, to in ended.items() if kind is not u.REJECTED},
-        },
-        # A fill may cross our request to cancel.
-        s.CANCEL_PENDING: {u.ACCEPTED: s.CANCEL_PENDING, u.FILL: s.CANCEL_PENDING, **ended},
-        s.UNKNOWN: {
-            Request.CANCEL: s.CANCEL_PENDING,
-            u.ACCEPTED: s.ACCEPTED,
-            u.FILL: s.PARTIALLY_FILLED,
-            **ended,
-        },
-        # Ended: late and repeated news changes nothing, but a late fill is money and is counted.
-        s.FILLED: {u.ACCEPTED: s.FILLED, u.LOST: s.FILLED},
-        s.CANCELLED: {
-            u.ACCEPTED: s.CANCELLED,
-            u.FILL: s.CANCELLED,
-            u.CANCELLED: s.CANCELLED,
-            u.LOST: s.CANCELLED,
-        },
-        s.REJECTED: {
-            u.ACCEPTED: s.REJECTED,
-            u.FILL: s.REJECTED,
-            u.REJECTED: s.REJECTED,
-            u.LOST: s.REJECTED,
-        },
-        s.EXPIRED: {
-            u.ACCEPTED: s.EXPIRED,
-            u.FILL: s.EXPIRED,
-            u.EXPIRED: s.EXPIRED,
-            u.LOST: s.EXPIRED,
-        },
-    }
-    return {(state, kind): to for state, row in rows.items() for kind, to in row.items()}
+class OrderTerms(msgspec.Struct, frozen=True):
+    """What kind of order a strategy asks for: its type, prices, and how long it works."""
+
+    type: OrderType = OrderType.MARKET
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    trailing_amount: Decimal | None = None
+    trailing_as_percentage: bool = False
+    time_in_force: TimeInForce = TimeInForce.GTC
 
 
-TRANSITIONS = _transitions()
-"""(state, what came) -> state; no row means that it may not come.
-
-Two things follow from the quantity, not from the row: an open order whose fills are complete is
-FILLED, and one that is ACCEPTED with fills is PARTIALLY_FILLED.
-"""
-
-
-class TrackedOrder:
-    """One order on its way: told what was asked and what the broker reported.
-
-    `filled` in base units, `fees` in the account's currency; `duplicates` counts the updates that
-    told nothing new; `reason` is the last one a broker gave.
-    """
-
-    __slots__ = (
-        "_fill_ids",
-        "_notional",
-        "duplicates",
-        "fees",
-        "filled",
-        "order",
-        "reason",
-        "state",
-    )
-
-    def __init__(self, order: Order) -> None:
-        self.order = order
-        self.state = OrderState.NEW
-        self.filled = ZERO
-        self.fees = ZERO
-        self.reason = ""
-        self.duplicates = 0
-        self._notional = ZERO
-        self._fill_ids: set[str] = set()
-
-    @property
-    def remaining(self) -> Decimal:
-        """What is not filled, whether or not it still can be."""
-        return EXACT.subtract(self.order.quantity, self.filled)
-
-    @property
-    def is_cancelling(self) -> bool:
-        """Whether its end was asked for and has not come."""
-        return self.state is OrderState.CANCEL_PENDING
-
-    @property
-    def average_price(self) -> Decimal:
-        """The mean price of the fills by quantity (28 digits), 0 before the first."""
-        return MEAN.divide(self._notional, self.filled) if self.filled else ZERO
-
-    def submit(self) -> None:
-        """Note that the order is handed to the broker.
-
-        Raises:
-            IllegalTransition: it is not NEW.
-        """
-        self.state = self._next(Request.SUBMIT)
-
-    def request_cancel(self) -> bool:
-        """Note the wish to cancel; return whether the broker must be asked.
-
-        False where there is nothing to ask for: it has ended, was never sent, or was asked before.
-        """
-        if self.state.is_terminal or self.is_cancelling:
-            return False
-        self.state = self._next(Request.CANCEL)
-        return self.is_cancelling
-
-    def apply(self, update: OrderUpdate) -> OrderEvent | None:
-        """Take what the broker reported; return the event of it, None where it tells nothing new.
-
-        Raises:
-            IllegalTransition: no row of the table allows it, or the fill is more than is left.
-            ValueError: the update is of another order, or its fill of another symbol or side.
-        """
-        fill = update.fill
-        order = self.order
-        if update.order_id != order.id:
-            raise ValueError(f"order {order.id} was told of order {update.order_id}")
-        if fill is not None and (fill.symbol, fill.side) != (order.symbol, order.side):
-            raise ValueError(f"order {order.id} cannot take a {fill.side} of {fill.symbol}")
-        if fill is not None and fill.fill_id in self._fill_ids:
-            self.duplicates += 1
-            return None
-        state = self._next(update.kind)
-        if fill is not None:
-            self._count(fill)
-        state = self._settle(state)
-        if fill is None and state is self.state:
-            self.duplicates += 1
-            return None
-        self.state = state
-        self.reason = update.reason or self.reason
-        return OrderEvent(
-            order_id=order.id,
-            symbol=order.symbol,
-            side=order.side,
-            status=state,
-            time=update.time,
-            quantity=order.quantity,
-            filled_quantity=self.filled,
-            fill_quantity=ZERO if fill is None else fill.quantity,
-            fill_price=ZERO if fill is None else fill.price,
-            fee=ZERO if fill is None else fill.fee,
-            message=update.reason,
-            tag=order.tag,
-        )
-
-    def _next(self, kind: Request | UpdateKind) -> OrderState:
-        to = TRANSITIONS.get((self.state, kind))
-        if to is None:
-            raise IllegalTransition(f"order {self.order.id}", self.state, kind)
-        return to
-
-    def _count(self, fill: Fill) -> None:
-        if fill.quantity > self.remaining:
-            raise IllegalTransition(
-                f"order {self.order.id} ({self.filled} of {self.order.quantity} filled)",
-                self.state,
-                f"a fill of {fill.quantity}",
-            )
-        self._fill_ids.add(fill.fill_id)
-        self.filled = EXACT.add(self.filled, fill.quantity)
-        self.fees = EXACT.add(self.fees, fill.fee)
-        self._notional = EXACT.fma(fill.quantity, fill.price, self._notional)
-
-    def _settle(self, state: OrderState) -> OrderState:
-        if state.is_open and self.filled >= self.order.quantity:
-            return OrderState.FILLED
-        if state is OrderState.ACCEPTED and self.filled:
-            return OrderState.PARTIALLY_FILLED
-        return state
-
-
-class OrderTicket:
-    """A strategy's hold on one order: always shows how it stands now; `cancel` asks for its end."""
-
-    __slots__ = ("_cancel", "_tracked")
-
-    def __init__(self, tracked: TrackedOrder, cancel: Callable[[ClientOrderId], None]) -> None:
-        self._tracked = tracked
-        self._cancel = cancel
-
-    @property
-    def order_id(self) -> ClientOrderId:
-        """The runtime's name for the order."""
-        return self._tracked.order.id
-
-    @property
-    def order(self) -> Order:
-        """The order as it was made."""
-        return self._tracked.order
-
-    @property
-    def symbol(self) -> Symbol:
-        """What is traded."""
-        return self._tracked.order.symbol
-
-    @property
-    def side(self) -> Side:
-        """Buy or sell."""
-        return self._tracked.order.side
-
-    @property
-    def tag(self) -> str:
-        """The text given with the order."""
-        return self._tracked.order.tag
-
-    @property
-    def status(self) -> OrderState:
-        """Where the order stands."""
-        return self._tracked.state
-
-    @property
-    def reason(self) -> str:
-        """Why it was refused, rejected or cancelled, where that was said."""
-        return self._tracked.reason
-
-    @property
-    def quantity(self) -> Decimal:
-        """What was ordered, positive."""
-        return self._tracked.order.quantity
-
-    @property
-    def quantity_filled(self) -> Decimal:
-        """What of it is filled, positive."""
-        return self._tracked.filled
-
-    @property
-    def average_fill_price(self) -> Decimal:
-        """The mean price of the fills, 0 before the first."""
-        return self._tracked.average_price
-
-    def cancel(self) -> None:
-        """Ask for the end of the order; what has ended stays as it is."""
-        if self.status.is_open:
-            self._cancel(self.order_id)
-
-    def __repr__(self) -> str:
-        order = self._tracked.order
-        return (
-            f"OrderTicket({order.id}: {order.side} {order.quantity} {order.symbol}, "
-            f"{self.status}, {self.quantity_filled} filled at {self.average_fill_price})"
-        )
+AT_MARKET = OrderTerms()

@@ -4,7 +4,8 @@ from decimal import Decimal
 
 import msgspec
 
-from runtime.trading.orders import ClientOrderId, Fill, TrackedOrder
+from runtime.trading.orders import ClientOrderId, Fill
+from runtime.trading.tracked import TrackedOrder
 
 
 class Recovered(msgspec.Struct, frozen=True):

@@ -12,9 +12,10 @@ from typing import final
 
 import msgspec
 
-from feeds.events import AssetClass, Symbol
-from runtime.trading.orders import EXACT, LARGEST, ZERO, Order, OrderType, Side, TrackedOrder
+from feeds.events import SECOND, AssetClass, Symbol
+from runtime.trading.orders import EXACT, LARGEST, ZERO, Order, OrderType, Side, TimeInForce
 from runtime.trading.portfolio import Portfolio
+from runtime.trading.tracked import TrackedOrder
 
 _SEAL = object()
 
@@ -30,7 +31,7 @@ class RiskView(msgspec.Struct, frozen=True):
     `asset_class` is None for a symbol the strategy did not add, `price` None before its first data;
     `position` signed, `pending_buys` and `pending_sells` what open orders of the symbol may still
     fill (positive); `free_cash` is what new positions may cost, open orders deducted;
-    `halted` says why nothing may leave, empty while it may.
+    `halted` says why nothing may leave, empty while it may; `recent_orders` left within a second.
     """
 
     asset_class: AssetClass | None
@@ -42,6 +43,7 @@ class RiskView(msgspec.Struct, frozen=True):
     open_orders: int = 0
     warming_up: bool = False
     halted: str = ""
+    recent_orders: int = 0
 
 
 @final
@@ -91,10 +93,13 @@ class RiskGate:
     def __init__(self, checks: Sequence[Check]) -> None:
         self._checks = (*ALWAYS, *checks)
 
-    def review(self, order: Order, view: RiskView) -> Approved | Refused:
-        """Decide whether the order may leave now."""
+    def review(self, order: Order, view: RiskView, filled: Decimal = ZERO) -> Approved | Refused:
+        """Decide whether the order may leave now; `filled` of it counts as position already."""
+        rest = order
+        if filled:
+            rest = msgspec.structs.replace(order, quantity=EXACT.subtract(order.quantity, filled))
         for check in self._checks:
-            reason = check(order, view)
+            reason = check(rest, view)
             if reason is not None:
                 return Refused(order, reason)
         return Approved(order, _SEAL)
@@ -104,32 +109,93 @@ def standard_checks(
     *,
     max_order_value: Decimal | None = None,
     max_open_orders: int = 100,
+    max_position_value: Decimal | None = None,
+    price_collar: Decimal | None = None,
+    max_orders_per_second: int | None = None,
     short: frozenset[AssetClass] = frozenset({AssetClass.EQUITY}),
 ) -> tuple[Check, ...]:
     """Return the checks that a run adds to ALWAYS, cheapest first.
 
-    `max_order_value` in the account's currency, None for no limit but buying power; `short` are
-    the classes that may be sold without being held.
+    Args:
+        max_order_value: of one order, in the account's currency; None for no limit, as below.
+        max_open_orders: at a time.
+        max_position_value: of what is held of one symbol with all that may fill on the same side.
+        price_collar: how far beyond the last price a limit may be, as a share of it.
+        max_orders_per_second: a strategy that orders without end is stopped by it.
+        short: the classes that may be sold without being held.
     """
-    value = () if max_order_value is None else (order_value_below(max_order_value),)
+    limits = (
+        (order_value_below, max_order_value),
+        (position_value_below, max_position_value),
+        (price_within, price_collar),
+    )
     return (
         whole_lots,
+        *(() if max_orders_per_second is None else (orders_per_second(max_orders_per_second),)),
         open_orders_below(max_open_orders),
-        *value,
+        *(check(limit) for check, limit in limits if limit is not None),
         buying_power(short),
     )
 
 
 def well_formed(order: Order, view: RiskView) -> str | None:
-    """Refuse what is no order at all: no, odd or absurd numbers, a limit in the wrong place."""
+    """Refuse what is no order at all: no, odd or absurd numbers, a price too many or too few."""
     del view
     if reason := _not_a_number("the quantity", order.quantity):
         return reason
-    if order.type is OrderType.LIMIT:
-        return _not_a_number("the limit price", order.limit_price)
-    if order.limit_price is not None:
-        return f"a market order has no limit price: {order.limit_price} was given"
+    needed, possible = PRICES[order.type]
+    for name in ("limit_price", "stop_price", "trailing_amount"):
+        value, words = getattr(order, name), name.replace("_", " ")
+        if value is None and name in needed:
+            return f"a {_words(order.type)} order needs a {words}"
+        if value is None:
+            continue
+        if name not in needed | possible:
+            return f"a {_words(order.type)} order has no {words}: {value} was given"
+        if reason := _not_a_number(f"the {words}", value):
+            return reason
+    if order.trailing_as_percentage and not (order.trailing_amount or ZERO) < 1:
+        return f"the trailing amount is {order.trailing_amount} of the price: below 1 is needed"
     return None
+
+
+PRICES: dict[OrderType, tuple[set[str], set[str]]] = {
+    OrderType.MARKET: (set(), set()),
+    OrderType.LIMIT: ({"limit_price"}, set()),
+    OrderType.STOP_MARKET: ({"stop_price"}, set()),
+    OrderType.STOP_LIMIT: ({"stop_price", "limit_price"}, set()),
+    OrderType.TRAILING_STOP: ({"trailing_amount"}, {"stop_price"}),
+    OrderType.MARKET_ON_OPEN: (set(), set()),
+    OrderType.MARKET_ON_CLOSE: (set(), set()),
+}
+"""The prices that each type needs, and those that it may have."""
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def in_time(order: Order, view: RiskView) -> str | None:
+    """Refuse an order for an open or close that never comes, or comes too soon.
+
+    The buffer before the close is LEAN's, MarketOnCloseOrder.DefaultSubmissionTimeBuffer: exchanges
+    take such orders until some minutes before it.
+    """
+    del view
+    if order.type not in AUCTIONS:
+        return None
+    if not order.due:
+        return f"the market of {order.symbol} never closes: there is no auction to wait for"
+    if order.time_in_force not in {TimeInForce.GTC, TimeInForce.DAY}:
+        return f"a {_words(order.type)} order cannot be {order.time_in_force}: it waits"
+    left = order.due - order.created
+    if order.type is OrderType.MARKET_ON_CLOSE and left < CLOSE_BUFFER_NS:
+        return "a market on close order is taken until 15.5 minutes before the close"
+    return None
+
+
+AUCTIONS = {OrderType.MARKET_ON_OPEN, OrderType.MARKET_ON_CLOSE}
+CLOSE_BUFFER_NS = 930 * SECOND
 
 
 def _not_a_number(what: str, value: object) -> str | None:
@@ -162,7 +228,7 @@ def priced(order: Order, view: RiskView) -> str | None:
     return None
 
 
-ALWAYS: tuple[Check, ...] = (well_formed, allowed_to_trade, known_symbol, priced)
+ALWAYS: tuple[Check, ...] = (well_formed, allowed_to_trade, known_symbol, priced, in_time)
 
 
 def whole_lots(order: Order, view: RiskView) -> str | None:
@@ -191,6 +257,62 @@ def order_value_below(limit: Decimal) -> Check:
     def check(order: Order, view: RiskView) -> str | None:
         value = EXACT.multiply(order.quantity, _unit_cost(order, view))
         return f"the order is worth {value:.2f}, more than {limit}" if value > limit else None
+
+    return check
+
+
+def position_value_below(limit: Decimal) -> Check:
+    """Make the check that a position is worth at most `limit`, once all has filled that may.
+
+    What makes a position smaller may always leave.
+    """
+
+    def check(order: Order, view: RiskView) -> str | None:
+        if order.side is Side.BUY:
+            after = EXACT.add(EXACT.add(view.position, view.pending_buys), order.quantity)
+        else:
+            after = EXACT.subtract(
+                EXACT.subtract(view.position, view.pending_sells), order.quantity
+            )
+        grows = after > 0 if order.side is Side.BUY else after < 0
+        value = EXACT.multiply(abs(after), _unit_cost(order, view))
+        if grows and value > limit:
+            return f"the position would be worth {value:.2f}, more than {limit}"
+        return None
+
+    return check
+
+
+def price_within(collar: Decimal) -> Check:
+    """Make the check that a limit gives away at most `collar` of the last price.
+
+    A buy far above the market, or a sale far below it, is a slip of the pen.
+    """
+
+    def check(order: Order, view: RiskView) -> str | None:
+        if order.limit_price is None:
+            return None
+        # A stop-limit order meets its limit when the market is at its stop.
+        price = order.stop_price or Decimal(str(view.price))
+        sign = 1 if order.side is Side.BUY else -1
+        edge = EXACT.multiply(price, 1 + sign * collar)
+        if (order.limit_price - edge) * sign > 0:
+            return (
+                f"the limit price {order.limit_price} is beyond {edge:f}, {collar:%} from {price}"
+            )
+        return None
+
+    return check
+
+
+def orders_per_second(limit: int) -> Check:
+    """Make the check that at most `limit` orders leave within a second, this one included."""
+
+    def check(order: Order, view: RiskView) -> str | None:
+        del order
+        if view.recent_orders >= limit:
+            return f"{view.recent_orders} orders have left within a second, the limit"
+        return None
 
     return check
 
@@ -230,11 +352,11 @@ def _closing(quantity: Decimal, held: Decimal, pending: Decimal) -> Decimal:
 
 
 def _unit_cost(order: Order, view: RiskView) -> Decimal:
-    """What one unit may cost at worst: a buy at its limit, a sale short at the higher price."""
+    """What one unit may cost at worst: a buy at its limit, or from its stop; a short the higher."""
     price = Decimal(str(view.price))
-    if order.limit_price is None:
-        return price
-    return order.limit_price if order.side is Side.BUY else max(order.limit_price, price)
+    if order.side is Side.BUY and order.limit_price is not None:
+        return order.limit_price
+    return max(price, order.limit_price or ZERO, order.stop_price or ZERO)
 
 
 def risk_view(
@@ -246,6 +368,7 @@ def risk_view(
     open_orders: Iterable[TrackedOrder],
     warming_up: bool = False,
     halted: str = "",
+    recent_orders: int = 0,
 ) -> RiskView:
     """Gather what the checks see around an order of `symbol`; its price from the newest data.
 
@@ -261,7 +384,8 @@ def risk_view(
         last = portfolio[order.symbol].last_price
         count += 1
         pending[key] = EXACT.add(pending.get(key, ZERO), tracked.remaining)
-        unit[key] = max(unit.get(key, ZERO), last, order.limit_price or ZERO)
+        own = order.limit_price or order.stop_price or ZERO
+        unit[key] = max(unit.get(key, ZERO), last, own)
     free = portfolio.free_cash
     for key, quantity in pending.items():
         held = portfolio[key[0]].quantity
@@ -278,4 +402,5 @@ def risk_view(
         open_orders=count,
         warming_up=warming_up,
         halted=halted,
+        recent_orders=recent_orders,
     )

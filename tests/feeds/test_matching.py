@@ -20,16 +20,9 @@ from feeds.events import (
     Symbol,
     Trade,
 )
-from feeds.venue.matching import (
-    FEE_QUANTUM,
-    Accepted,
-    Cancelled,
-    Filled,
-    Matcher,
-    Rejected,
-    Report,
-    VenueOrder,
-)
+from feeds.venue.costs import FEE_QUANTUM, PercentFee
+from feeds.venue.matching import Matcher
+from feeds.venue.orders import Accepted, Cancelled, Filled, Rejected, Report, VenueOrder
 
 AAPL, BTC = Symbol("AAPL"), Symbol("BTC/USD")
 NAN, INF = float("nan"), float("inf")
@@ -127,7 +120,7 @@ def test_a_fill_is_told_in_full() -> None:
 def test_the_fee_is_a_share_of_the_notional_half_even(
     bps: str, quantity: str, price: float, fee: str
 ) -> None:
-    matcher = Matcher(fee_bps=Decimal(bps))
+    matcher = Matcher(fees=PercentFee(Decimal(bps)))
     matcher.on_quote(quote(price, price), NOW)
     report = matcher.submit(buy(quantity), NOW)[1]
     assert isinstance(report, Filled)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from feeds.events import SECOND, AssetClass, Quote, Symbol
 from feeds.venue.accounts import EXACT, ZERO, Account, OrderStatus
+from feeds.venue.costs import PercentFee
 from feeds.venue.matching import Matcher
 from feeds.venue.trading import Change, Exchange
 from feeds.venue.trading_words import (
@@ -35,7 +36,7 @@ def quote(bid: float, ask: float, size: float = 100.0, symbol: Symbol = SPY, n: 
 def exchange(cash: str = "100000", account: Account | None = None) -> Exchange:
     return Exchange(
         account or Account(KEY, Decimal(cash), NOW),
-        Matcher(fee_bps=ZERO),
+        Matcher(fees=PercentFee(ZERO)),
         lambda symbol, asset_class, now: symbol != "NONE",
         NOW,
     )

@@ -1,5 +1,6 @@
 """An account survives whatever ends its run: killed again and again, its books stay its orders'."""
 
+import json
 import sqlite3
 from decimal import Decimal
 from pathlib import Path
@@ -32,23 +33,20 @@ def start(folder: Path, *more: str) -> Running:
 def books(folder: Path) -> tuple[Decimal, Decimal, int, int]:
     """Cash, shares, orders, fills by the rows alone: arithmetic that shares no code with ours."""
     with sqlite3.connect(folder / ".tidegate" / "Mine" / "journal.db") as db:
-        cash = Decimal(db.execute("SELECT cash FROM account").fetchone()[0])
-        sides = dict(db.execute("SELECT id, side FROM intents"))
-        rows = db.execute(
-            "SELECT id, quantity, price, fee FROM reports WHERE fill_id IS NOT NULL"
-        ).fetchall()
-        held = Decimal(0)
-        for name, quantity, price, fee in rows:
-            sign = 1 if sides[name] == "buy" else -1
-            held += sign * Decimal(quantity)
-            cash -= sign * Decimal(quantity) * Decimal(price) + Decimal(fee)
-        twice = db.execute(
-            "SELECT count(*) FROM (SELECT fill_id FROM reports WHERE fill_id IS NOT NULL "
-            "GROUP BY fill_id HAVING count(*) > 1)"
-        ).fetchone()[0]
+        rows = [
+            (kind, json.loads(body)) for kind, body in db.execute("SELECT kind, body FROM entries")
+        ]
     db.close()
-    assert twice == 0
-    return cash, held, len(sides), len(rows)
+    (cash,) = (Decimal(body["cash"]) for kind, body in rows if kind == "opening")
+    sides = {body["id"]: body["side"] for kind, body in rows if kind == "order"}
+    fills = [body["fill"] for kind, body in rows if kind == "report" and body["fill"]]
+    held = Decimal(0)
+    for fill in fills:
+        sign = 1 if sides[fill["order_id"]] == "buy" else -1
+        held += sign * Decimal(fill["quantity"])
+        cash -= sign * Decimal(fill["quantity"]) * Decimal(fill["price"]) + Decimal(fill["fee"])
+    assert len({fill["fill_id"] for fill in fills}) == len(fills)
+    return cash, held, len(sides), len(fills)
 
 
 def first(running: Running) -> dict[str, Any]:

@@ -18,13 +18,14 @@ from runtime.testing import run_on_events
 from runtime.trading.orders import (
     Fill,
     OrderState,
-    OrderTicket,
+    OrderTerms,
     OrderType,
     OrderUpdate,
     UpdateKind,
 )
 from runtime.trading.portfolio import Portfolio
 from runtime.trading.risk import RiskGate, lot_size, standard_checks
+from runtime.trading.tickets import OrderTicket
 from runtime.training.control import TrainingControl
 from runtime.training.jobs import JobOptions
 from tests.stories.market import BTC, SPY, T0, Recorder, moments, once, quote, trade
@@ -72,13 +73,13 @@ def fill(target: Desk, ticket: OrderTicket, quantity: Decimal | None = None) -> 
     amount = quantity or order.quantity
     at = Decimal(str(target.securities[order.symbol].price))
     done = Fill(number, order.id, order.symbol, order.side, amount, at, Decimal(0), T0)
-    target.apply(OrderUpdate(order.id, UpdateKind.FILL, T0, done))
+    target.ordering.apply(OrderUpdate(order.id, UpdateKind.FILL, T0, done))
 
 
 def held(target: Desk, quantity: int, symbol: Symbol = SPY) -> None:
-    fill(target, target.order(symbol, Decimal(quantity), OrderType.MARKET, None, ""))
+    fill(target, target.order(symbol, Decimal(quantity), OrderTerms(), ""))
     target.commands.clear()
-    target.order_events.clear()
+    target.ordering.take_events()
 
 
 # ---- refused ---------------------------------------------------------------------------------
@@ -100,11 +101,11 @@ WRONG = {
 def test_a_quantity_that_is_none_is_refused_with_its_reason(quantity: str, reason: str) -> None:
     target = desk()
     price(target, 100.0)
-    ticket = target.order(SPY, Decimal(quantity), OrderType.MARKET, None, "")
+    ticket = target.order(SPY, Decimal(quantity), OrderTerms(), "")
     assert ticket.status is OrderState.REJECTED
     assert reason in ticket.reason
     assert sent(target) == []
-    (event,) = target.order_events
+    (event,) = target.ordering.take_events()
     assert (event.status, event.message) == (OrderState.REJECTED, ticket.reason)
 
 
@@ -112,21 +113,21 @@ def test_a_quantity_that_is_none_is_refused_with_its_reason(quantity: str, reaso
 def test_a_limit_that_is_none_is_refused(limit: str) -> None:
     target = desk()
     price(target, 100.0)
-    ticket = target.order(SPY, Decimal(1), OrderType.LIMIT, Decimal(limit), "")
+    ticket = target.order(SPY, Decimal(1), OrderTerms(OrderType.LIMIT, Decimal(limit)), "")
     assert "the limit price is" in ticket.reason
     assert sent(target) == []
 
 
 def test_an_unknown_symbol_is_refused() -> None:
     target = desk()
-    ticket = target.order(Symbol("QQQ"), Decimal(1), OrderType.MARKET, None, "")
+    ticket = target.order(Symbol("QQQ"), Decimal(1), OrderTerms(), "")
     assert ticket.reason == "QQQ is unknown: add it in initialize"
     assert sent(target) == []
 
 
 def test_without_a_price_nothing_is_ordered() -> None:
     target = desk()
-    assert "no price yet" in target.order(SPY, Decimal(1), OrderType.MARKET, None, "").reason
+    assert "no price yet" in target.order(SPY, Decimal(1), OrderTerms(), "").reason
     assert target.target(SPY, 1.0, "") is None
     assert sent(target) == []
 
@@ -134,14 +135,14 @@ def test_without_a_price_nothing_is_ordered() -> None:
 def test_after_the_stop_everything_is_refused_and_the_unsent_is_taken_back() -> None:
     target = desk()
     price(target, 100.0)
-    early = target.order(SPY, Decimal(1), OrderType.MARKET, None, "")
+    early = target.order(SPY, Decimal(1), OrderTerms(), "")
     target.stop()
-    late = target.order(SPY, Decimal(1), OrderType.MARKET, None, "")
+    late = target.order(SPY, Decimal(1), OrderTerms(), "")
     assert early.status is late.status is OrderState.REJECTED
     assert "not sent" in early.reason
     assert "stopping" in late.reason
     assert sent(target) == []
-    assert target.open_orders == []
+    assert target.ordering.open_orders == []
 
 
 @given(
@@ -156,7 +157,7 @@ def test_only_sane_orders_leave(
     price(target, last)
     kind = OrderType.MARKET if limit is None else OrderType.LIMIT
     at = None if limit is None else Decimal(str(limit))
-    ticket = target.order(SPY, Decimal(str(quantity)), kind, at, "")
+    ticket = target.order(SPY, Decimal(str(quantity)), OrderTerms(kind, at), "")
     if not sent(target):
         assert ticket.status is OrderState.REJECTED
         assert ticket.reason
@@ -217,11 +218,11 @@ def test_set_holdings_does_not_count_limit_orders() -> None:
     target = desk()
     price(target, 100.0)
     held(target, 997)
-    target.order(SPY, Decimal(-997), OrderType.LIMIT, Decimal(150), "")
+    target.order(SPY, Decimal(-997), OrderTerms(OrderType.LIMIT, Decimal(150)), "")
     assert target.target(SPY, 1.0, "") is None
     flat = desk()
     price(flat, 100.0)
-    flat.order(SPY, Decimal(10), OrderType.LIMIT, Decimal(50), "")
+    flat.order(SPY, Decimal(10), OrderTerms(OrderType.LIMIT, Decimal(50)), "")
     assert flat.target(SPY, 0.0, "") is None
 
 
@@ -274,7 +275,7 @@ def test_liquidate_cancels_limits_and_closes_what_is_held(short: bool) -> None:
     target = desk(short=short)
     price(target, 100.0)
     held(target, 10)
-    limit = target.order(SPY, Decimal(-10), OrderType.LIMIT, Decimal(150), "")
+    limit = target.order(SPY, Decimal(-10), OrderTerms(OrderType.LIMIT, Decimal(150)), "")
     target.commands.clear()
     (ticket,) = target.liquidate(SPY, "out")
     assert limit.status is OrderState.CANCEL_PENDING
@@ -289,7 +290,7 @@ def test_liquidate_counts_what_is_on_the_way_and_does_not_close_twice() -> None:
     price(target, 100.0)
     assert target.liquidate(None, "") == []
     held(target, 10)
-    target.order(SPY, Decimal(5), OrderType.MARKET, None, "")
+    target.order(SPY, Decimal(5), OrderTerms(), "")
     (ticket,) = target.liquidate(None, "")
     assert ticket.order.signed_quantity == -15
     assert target.liquidate(None, "") == []
@@ -340,11 +341,11 @@ def test_history_of_a_stranger_names_what_was_added(ask: Callable[..., object]) 
 
 def test_a_report_on_an_unknown_order_is_logged_and_changes_nothing() -> None:
     target = desk()
-    target.apply(OrderUpdate("x", UpdateKind.ACCEPTED, T0))  # type: ignore[arg-type]  # any text
+    target.ordering.apply(OrderUpdate("x", UpdateKind.ACCEPTED, T0))  # type: ignore[arg-type]  # any text
     (line,) = target.commands
     assert isinstance(line, Log)
     assert line.event == "report on an unknown order"
-    assert target.order_events == []
+    assert target.ordering.take_events() == []
 
 
 def test_a_log_field_may_be_named_event() -> None:

@@ -42,10 +42,10 @@ from runtime.trading.orders import (
     OrderUpdate,
     Side,
     TimeInForce,
-    TrackedOrder,
     UpdateKind,
 )
 from runtime.trading.recovered import Recovered
+from runtime.trading.tracked import TrackedOrder
 from tests.stories.market import SPY, at, bar, quote, quote_bar, trade
 
 ORDER = Order(

@@ -13,7 +13,7 @@ from runtime.clock import SystemClock
 from runtime.errors import ConfigError, StrategyError
 from runtime.strategy import Context
 from runtime.testing import run_on_events, scripted_run
-from runtime.trading.orders import OrderTicket
+from runtime.trading.tickets import OrderTicket
 from runtime.training.jobs import JobState, TrainingHandle
 from tests.stories.market import SPY, Endless, Recorder, moments, once, quote, trade
 

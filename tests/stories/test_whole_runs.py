@@ -8,7 +8,8 @@ import pytest
 
 from runtime import ModelSlot, OrderEvent, Resolution, Slice, Strategy
 from runtime.testing import run_on_synthetic
-from runtime.trading.orders import EXACT, OrderTicket
+from runtime.trading.orders import EXACT
+from runtime.trading.tickets import OrderTicket
 
 CASH = Decimal(100_000)
 

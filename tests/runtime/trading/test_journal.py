@@ -1,22 +1,25 @@
 """The journal gives back what it was given, once, whatever happened to the file in between."""
 
 import sqlite3
+import zlib
 from decimal import Decimal
 from pathlib import Path
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from feeds.events import Symbol
 from runtime.errors import ConfigError
-from runtime.trading.journal import FILE, Entry, Journal, Opening
+from runtime.trading.journal import FILE, Entry, Journal, Opening, RowRefused
 from runtime.trading.orders import (
     ClientOrderId,
     Fill,
     Order,
     OrderState,
+    OrderType,
     OrderUpdate,
     Side,
     UpdateKind,
@@ -106,10 +109,88 @@ def test_a_fill_counts_once(tmp_path: Path) -> None:
 def test_what_is_written_together_is_there_together_or_not_at_all(tmp_path: Path) -> None:
     journal = Journal.open(tmp_path / FILE)
     journal.write([order(1)])
-    with pytest.raises(OSError, match="UNIQUE"):
+    with pytest.raises(RowRefused, match="UNIQUE"):
         journal.write([order(2), order(1)])
     assert [each.order.id for each in journal.recover().orders] == ["r-1"]
     journal.close()
+
+
+def test_what_is_no_row_leaves_the_journal_usable(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path / FILE)
+    with pytest.raises(RowRefused):
+        journal.write([order(1), msgspec.structs.replace(order(2), tag="half a character \ud800")])
+    journal.write([order(3)])
+    assert [each.order.id for each in journal.recover().orders] == ["r-3"]
+    journal.close()
+
+
+def test_a_missing_row_is_told(tmp_path: Path) -> None:
+    written(tmp_path / FILE, Opening(Decimal(1), 1), order(1), fill(1, "4"), fill(1, "3", number=2))
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        connection.execute("DELETE FROM entries WHERE fill_id = 'r-1-1'")
+    connection.close()
+    with pytest.raises(ConfigError, match="row 3 is missing"):
+        read(tmp_path / FILE)
+
+
+V1 = """
+CREATE TABLE account (cash TEXT NOT NULL, opened INTEGER NOT NULL, crc INTEGER NOT NULL) STRICT;
+CREATE TABLE intents (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, symbol TEXT NOT NULL, side TEXT NOT NULL,
+    quantity TEXT NOT NULL, type TEXT NOT NULL, limit_price TEXT, time_in_force TEXT NOT NULL,
+    tag TEXT NOT NULL, created INTEGER NOT NULL, crc INTEGER NOT NULL
+) STRICT;
+CREATE TABLE reports (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL, kind TEXT NOT NULL, time INTEGER NOT NULL,
+    reason TEXT NOT NULL, fill_id TEXT, quantity TEXT, price TEXT, fee TEXT, crc INTEGER NOT NULL
+) STRICT;
+PRAGMA user_version=1;
+"""
+
+
+def first_release(path: Path) -> None:
+    """A journal of version 1."""
+    with sqlite3.connect(path) as old:
+        old.executescript(V1)
+        for table, *row in (
+            ("account", "1000.10", 5),
+            ("intents", 1, "r-1", "SPY", "buy", "10", "market", None, "gtc", "t'1\n", 1),
+            ("intents", 2, "r-2", "SPY", "buy", "3", "limit", "99.5", "gtc", "t'2\n", 2),
+            ("reports", 1, "r-1", "accepted", 1, "", None, None, None, None),
+            ("reports", 2, "r-1", "fill", 1, "", "r-1-1", "4", "100.5", "0.1"),
+        ):
+            sealed = row[1:] if table != "account" else row
+            row.append(zlib.crc32(repr(tuple(sealed)).encode()))
+            old.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+    old.close()
+
+
+def test_a_journal_of_version_1_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    first_release(path)
+    found = read(path)
+    assert found.cash == Decimal("1000.10")
+    assert [each.order for each in found.orders] == [
+        order(1),
+        msgspec.structs.replace(
+            order(2, "3"), type=OrderType.LIMIT, limit_price=Decimal("99.5"), tag="t'2\n"
+        ),
+    ]
+    assert found.orders[0].state is OrderState.PARTIALLY_FILLED
+    assert found.fills == (fill(1, "4").fill,)
+    written(path, fill(1, "6", number=2))
+    assert read(path).orders[0].state is OrderState.FILLED
+
+
+def test_a_damaged_journal_of_version_1_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    first_release(path)
+    with sqlite3.connect(path) as old:
+        old.execute("UPDATE intents SET quantity = '11' WHERE id = 'r-1'")
+    old.close()
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="the row of r-1 is not what was written"):
+            Journal.open(path)
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.decimals("0.01", "999", places=2)), max_size=12))
@@ -192,7 +273,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version=9")
     connection.close()
-    with pytest.raises(ConfigError, match="it is of version 9, not 1"):
+    with pytest.raises(ConfigError, match="it is of version 9, not 2"):
         Journal.open(path)
 
 

@@ -12,20 +12,18 @@ from hypothesis import strategies as st
 from feeds.events import Symbol
 from runtime.errors import IllegalTransition
 from runtime.trading.orders import (
-    TRANSITIONS,
     ClientOrderId,
     Fill,
     Order,
     OrderEvent,
     OrderState,
-    OrderTicket,
     OrderType,
     OrderUpdate,
-    Request,
     Side,
-    TrackedOrder,
     UpdateKind,
 )
+from runtime.trading.tickets import Amendment, OrderTicket
+from runtime.trading.tracked import TRANSITIONS, Request, TrackedOrder
 
 ID, AAPL = ClientOrderId("run-1"), Symbol("AAPL")
 ORDER = Order(
@@ -40,8 +38,13 @@ ORDER = Order(
 S, U = OrderState, UpdateKind
 
 
+CHEAPER = msgspec.structs.replace(ORDER, limit_price=Decimal(4))
+ABOUT_TERMS = {U.TRIGGERED, U.AMENDED, U.AMEND_REJECTED}
+
+
 def update(kind: UpdateKind, reason: str = "") -> OrderUpdate:
-    return OrderUpdate(ID, kind, 7, reason=reason)
+    terms = CHEAPER if kind is U.AMENDED else None
+    return OrderUpdate(ID, kind, 7, reason=reason, terms=terms)
 
 
 def fill(quantity: str | Decimal = "4", fill_id: str = "f1", price: str = "5") -> OrderUpdate:
@@ -72,6 +75,9 @@ def play(tracked: TrackedOrder, steps: Sequence[Request | OrderUpdate]) -> list[
             tracked.submit()
         elif step is Request.CANCEL:
             tracked.request_cancel()
+        elif step is Request.AMEND:
+            if tracked.is_amendable:
+                tracked.request_amend(CHEAPER)
         else:
             assert isinstance(step, OrderUpdate)
             event = tracked.apply(step)
@@ -99,10 +105,19 @@ def test_every_update_in_every_state_follows_the_table(state: OrderState, kind: 
         assert (caught.value.state, caught.value.event) == (state, kind)
         assert (tracked.state, tracked.filled) == (state, before)
         return
+    if tracked.is_amendable:
+        tracked.request_amend(CHEAPER)
+    asked = tracked.wanted is not None
     event = tracked.apply(step)
     assert tracked.state is to
     assert tracked.filled == before + (4 if kind is U.FILL else 0)
-    assert (event is None) == (to is state and kind is not U.FILL)
+    is_news = to is not state or kind is U.FILL
+    if kind in ABOUT_TERMS and state.is_open:
+        is_news = asked or kind is not U.AMEND_REJECTED
+        assert tracked.triggered == (kind is U.TRIGGERED)
+        assert tracked.order is (CHEAPER if kind is U.AMENDED else ORDER)
+        assert tracked.wanted is (CHEAPER if asked and kind is U.TRIGGERED else None)
+    assert (event is not None) == is_news
     assert tracked.duplicates == (event is None)
     if event is not None:
         assert event.status is to
@@ -122,6 +137,49 @@ def test_every_request_in_every_state_follows_the_table(state: OrderState) -> No
     else:
         with pytest.raises(IllegalTransition):
             tracked.submit()
+
+
+@pytest.mark.parametrize("state", OrderState)
+def test_other_terms_are_asked_for_while_an_order_works(state: OrderState) -> None:
+    tracked = brought_to(state)
+    assert tracked.is_amendable == ((state, Request.AMEND) in TRANSITIONS)
+    if not tracked.is_amendable:
+        with pytest.raises(IllegalTransition):
+            tracked.request_amend(CHEAPER)
+        return
+    tracked.request_amend(CHEAPER)
+    assert (tracked.state, tracked.order, tracked.wanted) == (state, ORDER, CHEAPER)
+    assert not tracked.is_amendable  # one question at a time
+
+
+def test_a_fill_of_what_was_asked_for_may_come_before_the_answer() -> None:
+    tracked = brought_to(S.ACCEPTED)
+    larger = msgspec.structs.replace(ORDER, quantity=Decimal(15))
+    tracked.request_amend(larger)
+    tracked.apply(fill("12", "f9"))
+    assert tracked.state is S.FILLED  # of the ten that it is so far
+    tracked = brought_to(S.ACCEPTED)
+    tracked.request_amend(larger)
+    tracked.apply(OrderUpdate(ID, U.AMENDED, 7, terms=larger))
+    tracked.apply(fill("12", "f9"))
+    assert (tracked.state, tracked.remaining) == (S.PARTIALLY_FILLED, Decimal(3))
+
+
+def test_terms_below_what_is_filled_end_the_order() -> None:
+    tracked = brought_to(S.ACCEPTED)
+    tracked.apply(fill("4", "f9"))
+    event = tracked.apply(
+        OrderUpdate(ID, U.AMENDED, 7, terms=msgspec.structs.replace(ORDER, quantity=Decimal(4)))
+    )
+    assert event is not None
+    assert (event.status, event.quantity) == (S.FILLED, Decimal(4))
+
+
+def test_terms_come_with_their_news_and_of_their_order() -> None:
+    stranger = msgspec.structs.replace(ORDER, id=ClientOrderId("run-2"))
+    for kind, terms in ((U.AMENDED, None), (U.ACCEPTED, ORDER), (U.AMENDED, stranger)):
+        with pytest.raises(ValueError, match="terms"):
+            OrderUpdate(ID, kind, 7, terms=terms)
 
 
 def test_the_table_keeps_its_promises() -> None:
@@ -265,9 +323,18 @@ def test_signs_are_exact_in_any_context() -> None:
 
 
 def test_a_ticket_shows_the_order_as_it_stands_and_asks_for_its_end() -> None:
-    asked: list[ClientOrderId] = []
+    asked: list[object] = []
+
+    class Door:
+        def cancel(self, order_id: ClientOrderId) -> None:
+            asked.append(order_id)
+
+        def amend(self, order_id: ClientOrderId, amendment: Amendment) -> bool:
+            asked.append((order_id, amendment))
+            return True
+
     tracked = brought_to(S.ACCEPTED)
-    ticket = OrderTicket(tracked, asked.append)
+    ticket = OrderTicket(tracked, Door())
     assert (ticket.order_id, ticket.symbol, ticket.side, ticket.tag) == (
         ID,
         AAPL,
@@ -282,6 +349,8 @@ def test_a_ticket_shows_the_order_as_it_stands_and_asks_for_its_end() -> None:
     assert ticket.quantity_filled == 4
     assert ticket.average_fill_price == Decimal("4.75")
     assert "partially_filled, 4 filled at 4.75" in repr(ticket)
+    assert ticket.update(quantity=8, limit_price=0.1)
+    assert asked.pop() == (ID, Amendment(Decimal(8), Decimal("0.1")))
     ticket.cancel()
     assert asked == [ID]
     tracked.apply(update(U.CANCELLED, "on request"))

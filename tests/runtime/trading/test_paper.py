@@ -13,12 +13,14 @@ from runtime.trading.orders import (
     OrderUpdate,
     Side,
     TimeInForce,
-    TrackedOrder,
     UpdateKind,
 )
 from runtime.trading.paper import PaperBroker
+from runtime.trading.parts import make_broker
 from runtime.trading.portfolio import Portfolio
 from runtime.trading.risk import Approved, RiskGate, RiskView, standard_checks
+from runtime.trading.settings import TradingSettings
+from runtime.trading.tracked import TrackedOrder
 
 AAPL, BTC = Symbol("AAPL"), Symbol("BTC/USD")
 NOW = 5 * MINUTE
@@ -126,15 +128,16 @@ def test_coins_fill_in_their_own_lots_and_shares_whole() -> None:
 
 
 def test_settings_reach_the_matching() -> None:
-    broker = PaperBroker(fee_bps=Decimal(20), respect_size=False, max_quote_age_ns=0)
+    settings = TradingSettings(fee_bps=20, respect_size=False, max_quote_age_seconds=1e-6)
+    broker = make_broker(settings)
     broker.on_market([quote(99.0, 100.0, 1.0)], NOW)
     broker.submit(approved(order()), NOW)
     fill = broker.take_updates()[1].fill
     assert fill is not None
     assert (fill.quantity, fill.fee) == (Decimal(10), Decimal(2))
-    stale = PaperBroker(max_quote_age_ns=0)
+    stale = make_broker(settings)
     stale.on_market([quote(99.0, 100.0)], NOW)
-    stale.submit(approved(order()), NOW + 1)
+    stale.submit(approved(order()), NOW + 1001)
     assert kinds(stale.take_updates()) == [UpdateKind.ACCEPTED]
 
 

@@ -16,7 +16,6 @@ from runtime.trading.orders import (
     OrderType,
     OrderUpdate,
     Side,
-    TrackedOrder,
     UpdateKind,
 )
 from runtime.trading.portfolio import Portfolio
@@ -29,6 +28,7 @@ from runtime.trading.risk import (
     risk_view,
     standard_checks,
 )
+from runtime.trading.tracked import TrackedOrder
 
 AAPL, BTC = Symbol("AAPL"), Symbol("BTC/USD")
 GATE = RiskGate(standard_checks(max_order_value=Decimal(50_000), max_open_orders=3))
@@ -110,7 +110,7 @@ def test_a_limit_that_is_no_price_is_refused(limit: str) -> None:
 
 def test_a_limit_belongs_to_a_limit_order_and_to_no_other() -> None:
     missing = msgspec.structs.replace(order(limit="5"), limit_price=None)
-    assert "a Decimal is needed" in refusal(missing)
+    assert "a limit order needs a limit price" in refusal(missing)
     surplus = msgspec.structs.replace(order(), limit_price=Decimal(5))
     assert "a market order has no limit price" in refusal(surplus)
 
