@@ -20,6 +20,7 @@ from tests.live.cli_kit import TIDEGATE, Ended, Running, strategy
 
 BODY = """
 def initialize(self):
+    self.set_cash(10_000_000)  # for a slow machine, whose run goes on for long
     self.spy = self.add_security('SPY', Resolution.TICK).symbol
     self.model = ModelSlot('m')
     self.ticks = 0
