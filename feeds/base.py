@@ -81,7 +81,8 @@ class FeedStatistics(msgspec.Struct, frozen=True):
     Of a tape every row and event is accounted for: `frames` = `rows_used` + suspicious + malformed
     + all ignored, and the events made of them = `events` + `foreign` (of symbols that nobody asked
     for) + `unplayed` (read when the run ended). Where a row has one event, those are `rows_used`
-    without `rows_joined` (the second sides of quotes).
+    without `rows_joined` (the second sides of quotes). `out_of_order` are events told whose time
+    was before that of one told already.
     """
 
     name: str
@@ -99,6 +100,7 @@ class FeedStatistics(msgspec.Struct, frozen=True):
     rows_joined: int = 0
     foreign: int = 0
     unplayed: int = 0
+    out_of_order: int = 0
     connections: tuple[ConnectionStatistics, ...] = ()
 
 

@@ -178,7 +178,8 @@ class Backtest:
         self._wanted: frozenset[Symbol] = frozenset()
         self._reason = ""
         self._failure: TidegateError | None = None
-        self._delivered = self._foreign = 0
+        self._delivered = self._foreign = self._out_of_order = 0
+        self._told_until = 0  # the latest time of the data so far
         self._progress_at = LOOK_EVENTS
         self._cash_at_start = engine.desk.portfolio.equity
         self._folds = FoldBooks()
@@ -325,6 +326,9 @@ class Backtest:
     def tell(self, at: int, batch: Sequence[MarketEvent]) -> None:
         """Tell one moment: the broker first, then the engine both it and the broker's reports."""
         self.arrive(at)
+        if at < self._told_until:
+            self._out_of_order += len(batch)
+        self._told_until = max(self._told_until, at)
         now = max(self._clock.now(), at)
         self._clock.advance_to(now)
         self._delivered += len(batch)
@@ -349,7 +353,7 @@ class Backtest:
 
     def take(self, spans: Sequence[Span]) -> None:
         """Let the broker and the engine have trades that call nobody."""
-        now = max([span.last_time for span in spans])
+        now = self._told_until = max([span.last_time for span in spans])
         self._clock.advance_to(now)
         self._delivered += sum([span.length for span in spans])
         # With nothing working the broker only remembers: each symbol's last trade is enough.
@@ -546,6 +550,7 @@ class Backtest:
             rows_joined=audit.joined,
             foreign=self._foreign,
             unplayed=audit.events - self._delivered - self._foreign,
+            out_of_order=self._out_of_order,
         )
         return Outcome(
             reason=self._reason,

@@ -121,6 +121,7 @@ class Outcome(msgspec.Struct, frozen=True):
                 rows["feed_rows_joined"] = self.feed.rows_joined
             rows["feed_not_subscribed"] = self.feed.foreign
             rows["feed_not_played"] = self.feed.unplayed
+            rows["feed_out_of_order"] = self.feed.out_of_order
         if self.venue is not None:
             rows |= {
                 f"venue_{name}": count
@@ -189,6 +190,7 @@ class LiveRun:
         self._is_ending = False
         self._is_due = False  # a bar's time has come without data
         self._trained = False
+        self._out_of_order = self._told_until = 0  # of a tape's data: the latest time so far
         self._turned = 0.0  # when the loop last had its turn amid a tape, monotonic
         self._stop_heard: float | None = None  # monotonic
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -385,7 +387,7 @@ class LiveRun:
             reason=self._reason,
             failure=self._failure,
             engine=self.engine.statistics(),
-            feed=self.feed.statistics(),
+            feed=msgspec.structs.replace(self.feed.statistics(), out_of_order=self._out_of_order),
             training=training,
             equity=f"{portfolio.equity:.2f}",
             profit=f"{portfolio.equity - self._cash_at_start:.2f}",
@@ -477,6 +479,10 @@ class LiveRun:
         assert isinstance(clock, VirtualClock)  # noqa: S101  # _read chose this way by it
         for at, events in moments(batch):
             now = clock.now() if at is None else max(clock.now(), at)
+            if at is not None:
+                if at < self._told_until:
+                    self._out_of_order += sum(isinstance(event, MARKET_KINDS) for event in events)
+                self._told_until = max(self._told_until, at)
             await self._catch_up(clock, now)
             clock.advance_to(now)
             self._step(events, now)

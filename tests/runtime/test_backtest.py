@@ -291,6 +291,16 @@ def test_data_without_the_symbol_says_what_it_holds(tmp_path: Path) -> None:
     assert "QQQ" in str(outcome.failure)
 
 
+def test_what_runs_back_in_time_is_told_as_it_comes_and_counted() -> None:
+    told = [trade(0, 1), trade(10, 2), trade(3, 3), trade(4, 4), trade(11, 5)]
+    diary = Diary()
+    _, outcome, _ = run(diary, Told(told))
+    assert [(time, price) for time, price in diary.known] == [
+        (at(0), 1.0), (at(10), 2.0), (at(10), 3.0), (at(10), 4.0), (at(11), 5.0)
+    ]  # fmt: skip
+    assert outcome.feed.out_of_order == outcome.figures()["feed_out_of_order"] == 2
+
+
 def test_symbols_that_nobody_asked_for_are_counted() -> None:
     told: list[MarketEvent] = []
     for n in range(10):

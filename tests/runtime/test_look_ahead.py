@@ -7,6 +7,7 @@ strategy saw, computed, trained and was told of its orders until then must be as
 import random
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -26,6 +27,7 @@ from runtime.backtest import Rules
 from runtime.trading.orders import OrderEvent
 from runtime.walk_forward import WalkForward
 from tests.runtime.test_backtest import Told, run
+from tests.runtime.test_folding import Tape
 from tests.stories.market import SPY, at, bar, quote, quote_bar, trade
 
 NAN, HUGE = float("nan"), 1e12
@@ -41,11 +43,16 @@ def ticks() -> list[MarketEvent]:
         price *= 1 + chance.gauss(0, 1e-3)
         told.append(quote(seconds, price - 0.01, price + 0.01, chance.randint(1, 9) * 100))
         if chance.random() < 0.7:
-            told.append(trade(seconds, round(price, 4), chance.randint(1, 50)))
+            told.append(trade(seconds, round(price, 4), float(chance.randint(1, 50))))
         seconds += chance.choice([0.25, 0.5, 1.0, 2.5, 7.0])
         if chance.random() < 0.1:
             seconds = float(-(-seconds // 60) * 60)
     return told
+
+
+def trades() -> list[MarketEvent]:
+    """Trades alone."""
+    return [event for event in ticks() if isinstance(event, Trade)]
 
 
 def bars() -> list[MarketEvent]:
@@ -142,10 +149,15 @@ class Witness(Strategy):
 
 
 def seen(
-    events: Sequence[MarketEvent], resolution: Resolution, rules: Rules
+    events: Sequence[MarketEvent], resolution: Resolution, rules: Rules, *, columns: bool = False
 ) -> list[tuple[int, str, str]]:
+    """What a witness has seen; `columns`: of trades alone, as they are taken from files."""
     witness = Witness(resolution)
-    _, outcome, _ = run(witness, Told(events), rules)
+    source: Any = Told(events)
+    if columns:
+        trades = [event for event in events if isinstance(event, Trade)]
+        source = Tape([[trades[:90], trades[90:]]], by_columns=True)
+    _, outcome, _ = run(witness, source, rules)
     assert outcome.failure is None
     return witness.seen
 
@@ -159,20 +171,27 @@ RULES = {
 
 @pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
 @pytest.mark.parametrize("resolution", [Resolution.TICK, Resolution.SECOND, Resolution.MINUTE])
-@pytest.mark.parametrize("market", [ticks, bars])
+@pytest.mark.parametrize(
+    ("market", "columns"),
+    [(ticks, False), (bars, False), (trades, True)],
+    ids=["ticks", "bars", "columns"],
+)
 def test_up_to_any_moment_the_future_changes_nothing(
-    market: Callable[[], list[MarketEvent]], resolution: Resolution, rules: Rules
+    market: Callable[[], list[MarketEvent]], columns: bool, resolution: Resolution, rules: Rules
 ) -> None:
     events = market()
-    clean = seen(events, resolution, rules)
+    clean = seen(events, resolution, rules, columns=columns)
+    if columns:
+        assert clean == seen(events, resolution, rules)
     kinds = {what for _, what, _ in clean}
     assert {"data", "ten", "minute", "time", "order"} <= kinds
     assert "fit" in kinds or resolution is Resolution.MINUTE
     moments = sorted({due(event) for event in events})
     chosen = [*moments[10 :: len(moments) // 3], at(120), at(180) - 1, at(180), at(240)]
     for place, moment in enumerate(chosen):
-        poison = NAN if place % 2 else HUGE
-        changed = seen(list(poisoned(events, moment, poison)), resolution, rules)
+        poison = HUGE if place % 2 or columns else NAN
+        future = list(poisoned(events, moment, poison))
+        changed = seen(future, resolution, rules, columns=columns)
         until = [each for each in clean if each[0] <= moment]
         assert [each for each in changed if each[0] <= moment] == until
         if moment < moments[-20]:
