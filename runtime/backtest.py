@@ -362,9 +362,12 @@ class Backtest:
 
     @property
     def next_stop(self) -> int:
-        """When the account is looked at next, or a model comes to serve, ns UTC."""
+        """When the account is looked at, a model comes to serve or an order is due, ns UTC."""
         due = self.curve.due
-        return min(due, self._held[0][0]) if self._held else due
+        if self._held:
+            due = min(due, self._held[0][0])
+        wake = self._broker.next_wake()
+        return due if wake is None else min(due, wake)
 
     @property
     def wanted(self) -> frozenset[Symbol]:

@@ -72,6 +72,6 @@ def _quiet_until(at: int, strands: Strands, engine: Engine, shell: Shell) -> int
     if shell.is_over or shell.wanted is not strands.wanted:  # as of now: this moment was on its way
         return at
     until = min(engine.quiet_until(at), shell.next_stop)
-    for tracked in engine.desk.open_orders:
+    for tracked in engine.desk.ordering.open_orders:
         until = min(until, strands.head_of(tracked.order.symbol))
     return until

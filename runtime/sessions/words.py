@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from feeds.events import Bar, Gap, Malformed, Quote, QuoteBar, Status, Trade
-from runtime.commands import CancelOrder, Command, Submit
+from runtime.commands import AmendOrder, CancelOrder, Command, Submit
 from runtime.trading.orders import (
     ClientOrderId,
     Fill,
@@ -59,13 +59,19 @@ class Submitted(msgspec.Struct, frozen=True, tag="submit"):
     order: Order
 
 
+class Amended(msgspec.Struct, frozen=True, tag="amend"):
+    """Other terms of an order that were sent."""
+
+    order: Order
+
+
 class Cancelled(msgspec.Struct, frozen=True, tag="cancel"):
     """A cancel that was sent."""
 
     order_id: ClientOrderId
 
 
-Out = Submitted | Cancelled
+Out = Submitted | Amended | Cancelled
 
 
 class Started(msgspec.Struct, frozen=True, tag="start"):
@@ -178,6 +184,8 @@ def out_of(commands: Iterable[Command]) -> list[Out]:
     for command in commands:
         if isinstance(command, Submit):
             found.append(Submitted(command.approved.order))
+        elif isinstance(command, AmendOrder):
+            found.append(Amended(command.approved.order))
         elif isinstance(command, CancelOrder):
             found.append(Cancelled(command.order_id))
     return found
@@ -190,9 +198,16 @@ def describe(out: Out | None) -> str:
             return "nothing"
         case Cancelled(order_id):
             return f"a cancel of {order_id}"
+        case Amended(order):
+            return f"an amendment to {_words_of(order)}"
         case Submitted(order):
-            limit = "" if order.limit_price is None else f" at {order.limit_price}"
-            return f"{order.side} {order.quantity} {order.symbol}{limit} ({order.type}, {order.id})"
+            return _words_of(order)
+
+
+def _words_of(order: Order) -> str:
+    stop = "" if order.stop_price is None else f" stop {order.stop_price}"
+    limit = "" if order.limit_price is None else f" at {order.limit_price}"
+    return f"{order.side} {order.quantity} {order.symbol}{stop}{limit} ({order.type}, {order.id})"
 
 
 def taken_over(found: Recovered) -> TakenOver:

@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 
 from feeds.events import FeedState, Gap, Malformed, Status
@@ -13,6 +14,7 @@ from runtime.sessions.file import EVENTS, chunk_of, read_entries, read_head
 from runtime.sessions.recorder import MOST_WAITING, SessionRecorder, Step, Tell
 from runtime.sessions.words import (
     KINDS,
+    Amended,
     Assigned,
     Cancelled,
     Ended,
@@ -80,7 +82,7 @@ ENTRIES: list[Entry] = [
     Assigned(3, ["gone"]),
     TakenOver("100.5", [(ORDER, OrderState.PARTIALLY_FILLED, "")], [FILL]),
     Held(),
-    Finished(at(9), [Submitted(ORDER), Cancelled(ORDER.id)], "it broke"),
+    Finished(at(9), [Submitted(ORDER), Amended(ORDER), Cancelled(ORDER.id)], "it broke"),
     Ended("00", "the end"),
 ]
 
@@ -159,6 +161,10 @@ def test_an_account_comes_back_as_it_was() -> None:
 def test_orders_are_named_in_words() -> None:
     assert describe(Submitted(ORDER)) == "buy 1.50 SPY at 100.10 (limit, x-1)"
     assert describe(Cancelled(ORDER.id)) == "a cancel of x-1"
+    stop = msgspec.structs.replace(ORDER, stop_price=Decimal(99))
+    assert describe(Amended(stop)) == (
+        "an amendment to buy 1.50 SPY stop 99 at 100.10 (limit, x-1)"
+    )
     assert describe(None) == "nothing"
 
 
