@@ -152,7 +152,7 @@ def test_nothing_is_traded_or_reported_before_the_first_training() -> None:
     assert all(time >= first - MINUTE for time, _ in record.prices[SPY])
     # The orders that were refused while it warmed up are no orders of the result.
     assert sum(record.orders.values()) == sum(
-        each.order.created >= first for each in test._engine.desk.orders.values()
+        each.order.created >= first for each in test._engine.desk.ordering.orders.values()
     )
     assert record.walk_forward == "train=1h,step=30m"
 
