@@ -50,6 +50,7 @@ bench: $(STAMP)  ## measure against the budgets
 	$(BIN)/python -m benchmarks.backtest
 	$(BIN)/python -m benchmarks.signal_storm
 	$(BIN)/python -m benchmarks.training_latency
+	$(BIN)/python -m benchmarks.control
 
 COMPILE = uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11
 SUBSET = $(COMPILE) --no-annotate --constraint requirements.lock

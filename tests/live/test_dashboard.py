@@ -108,6 +108,8 @@ def test_it_shows_the_run_and_steers_it(tmp_path: Path, browser: Browser, port: 
         expect(page.locator("#halted")).to_be_hidden()
         page.fill("#grep", "rolled back")
         expect(page.locator("#log div")).to_have_count(1)
+        page.fill("#grep", "")
+        page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=tmp_path / "wide.png", full_page=True)
         running.send(signal.SIGTERM)
         assert running.end().code == 0
@@ -139,4 +141,75 @@ def test_without_the_token_it_asks_for_it_and_a_phone_needs_no_sideways_scrollin
         expect(page.locator("#login")).to_be_hidden()
         assert page.evaluate("document.documentElement.scrollWidth") <= small["width"]
         page.screenshot(path=tmp_path / "phone.png", full_page=True)
+        assert faults == []
+
+
+def test_by_keyboard_alone_and_the_place_is_kept_while_figures_change(
+    tmp_path: Path, browser: Browser, port: int
+) -> None:
+    expect.set_options(timeout=30_000)
+    with start(tmp_path, port) as running:
+        running.until("<b>going</b>")
+        page, faults = opened(browser, f"http://127.0.0.1:{port}/#token={TOKEN}")
+        expect(page.locator("#models")).to_contain_text("v2")
+        page.locator("#halt").focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("#sure")).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(page.locator("#sure")).to_be_hidden()
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")  # Yes
+        expect(page.locator("#halted")).to_contain_text("from the dashboard")
+        page.locator("#models button").focus()
+        ticks = page.inner_text("#ticks")
+        expect(page.locator("#ticks")).not_to_have_text(ticks)
+        assert page.evaluate("document.activeElement.textContent") == "Roll back"
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        expect(page.locator("#models b + span")).to_have_text("v1")
+        assert faults == []
+
+
+LONG = """
+(hours) => {
+  const found = structuredClone(state.shown), from = found.snapshot.time;
+  for (let n = 1; n <= hours * 3600; n++) {
+    found.snapshot.time = from + n * 1e9;
+    found.snapshot.status.ticks += 100;
+    found.snapshot.prices = { SPY: 100 + Math.sin(n / 100) };
+    if (n % 60) { grow(state.curve, from / NS + n, 1); grow(state.loop, from / NS + n, 1, 1);
+      grow(state.quota, from / NS + n, 1); grow(state.prices.get("SPY"), from / NS + n, 1); }
+    else show(found);
+    if (n % 10 === 0) take("line", { time: from, level: "info", event: `line ${n}`, fields: {} });
+  }
+  return [document.querySelectorAll("*").length, state.curve[0].length, state.loop[0].length,
+    state.quota[0].length, Math.max(...[...state.prices.values()].map((c) => c[0].length)),
+    Object.keys(state.charts).length, at("log").childElementCount];
+}
+"""
+
+
+def test_a_page_left_open_for_days_holds_no_more_than_one_of_hours(
+    tmp_path: Path, browser: Browser, port: int
+) -> None:
+    """Snapshots of many hours, one after the other: what is kept is bounded, and so is the page."""
+    with start(tmp_path, port) as running:
+        running.until("<b>going</b>")
+        page, faults = opened(browser, f"http://127.0.0.1:{port}/#token={TOKEN}")
+        expect(page.locator("#models")).to_contain_text("v2")
+        first, second = page.evaluate(LONG, 6), page.evaluate(LONG, 24)
+        assert second[1:] == [3600, 3600, 3600, 3600, 4, 1000]
+        assert abs(second[0] - first[0]) < 20  # elements
+        assert faults == []
+
+
+def test_trouble_with_the_log_is_shown(tmp_path: Path, browser: Browser, port: int) -> None:
+    args = ("--rate", "100", "--api", f"127.0.0.1:{port}", "--log-file", "/dev/full")
+    env = {"TIDEGATE_API_TOKEN": TOKEN}
+    with Running(tmp_path, "run", strategy(tmp_path, BODY), *args, env=env) as running:
+        running.until("<b>going</b>")
+        page, faults = opened(browser, f"http://127.0.0.1:{port}/#token={TOKEN}")
+        expect(page.locator("#places")).to_contain_text("file: No space left on device")
         assert faults == []

@@ -56,9 +56,7 @@ async function follow() {
   for (;;) {
     try {
       await begin();
-      const end = new AbortController();
-      state.end = end;
-      await hear("/v1/stream", end.signal, (name, found) => { if (name === "status") show(found); });
+      await hear("/v1/stream", undefined, (name, found) => { if (name === "status") show(found); });
     } catch (error) { /* told by the badge */ }
     link(false);
     await new Promise((done) => setTimeout(done, AGAIN_MS));
@@ -133,6 +131,7 @@ function show(found) {
   training(now.training);
   models(now.models);
   feed(now.feed);
+  places(found.log);
   rows("positions", now.positions,
     ["symbol", "quantity", "average_price", "last_price", "value", "unrealised_pnl"]);
   rows("orders", [...found.orders].reverse().slice(0, 50),
@@ -189,6 +188,13 @@ function rows(id, found, columns) {
   at(id).replaceChildren(table);
 }
 
+/* Replace what is in a box, and leave the keyboard on the button where it was. */
+function renew(id, ...children) {
+  const box = at(id), held = box.contains(document.activeElement) && document.activeElement.dataset.key;
+  box.replaceChildren(...children);
+  if (held) box.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus();
+}
+
 /* --- training ------------------------------------------------------------------------------ */
 
 function training(now) {
@@ -203,11 +209,12 @@ function training(now) {
     const words = `${job.state} ${job.elapsed.toFixed(0)} s, ${job.spent} min paid ${job.text}`;
     const stop = element("button", "Cancel");
     stop.type = "button";
+    stop.dataset.key = job.id;
     stop.onclick = () => act("/v1/training/cancel", { job: job.id });
     line.append(element("b", `${job.id} `), bar, ` ${words} `, stop);
     return line;
   });
-  at("jobs").replaceChildren(...jobs, element("p", Object.entries(now.finished)
+  renew("jobs", ...jobs, element("p", Object.entries(now.finished)
     .map(([kind, count]) => `${count} ${kind}`).join(", ") || "no job has ended yet", "dim"));
   const quota = now.quota;
   at("refill").textContent = `${quota.available} of ${quota.capacity} minutes left, `
@@ -274,17 +281,19 @@ function lanes() {
 
 function models(found) {
   if (!found.length) { at("models").replaceChildren(element("p", "none", "dim")); return; }
-  at("models").replaceChildren(...found.map((model) => {
+  renew("models", ...found.map((model) => {
     const line = element("div");
     const words = model.ready ? `v${model.version}` : model.cause;
     line.append(element("b", `${model.slot} `), element("span", words, model.ready ? "good" : "warn"));
     if (model.trained_at) line.append(element("span", ` trained ${clock(model.trained_at / NS)}`, "dim"));
     const figures = Object.entries(model.metrics).map(([k, v]) => `${k} ${Number(v).toPrecision(4)}`);
     if (figures.length) line.append(element("div", figures.join("  "), "dim"));
-    const missed = Object.entries(model.skipped).map(([cause, count]) => `${count} ${cause}`);
-    if (missed.length) line.append(element("div", `predictions skipped: ${missed.join(", ")}`, "dim"));
+    const missed = Object.entries(model.skipped).map(([cause, count]) => `${count} skipped: ${cause}`);
+    if (model.made || missed.length)
+      line.append(element("div", [`predictions: ${model.made} made`, ...missed].join(", "), "dim"));
     const back = element("button", "Roll back");
     back.type = "button";
+    back.dataset.key = model.slot;
     back.disabled = !model.can_roll_back;
     back.onclick = async () => {
       if (await sure(`Let the version before v${model.version} of ${model.slot} serve again?`))
@@ -308,6 +317,14 @@ function feed(found) {
   at("feed").replaceChildren(...lines);
 }
 
+/* What is wrong with a place that lines of the log go to; nothing where all is well. */
+function places(found) {
+  const bad = found.filter((place) => place.trouble || place.dropped);
+  at("places").textContent = bad.map((place) => `${place.place}: `
+    + [place.trouble, place.dropped ? `${place.dropped} lines dropped` : ""].filter(Boolean).join(", ")).join("; ");
+  at("places").hidden = !bad.length;
+}
+
 /* --- charts -------------------------------------------------------------------------------- */
 
 const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -320,7 +337,7 @@ function chart(id, columns, series, more = {}) {
   if (made && (made.key !== more.key || made.width !== width)) { made.destroy(); made = undefined; }
   if (!made) {
     const options = { width, height: height - 4, legend: { show: false }, cursor: { y: false },
-      axes: [axis, { ...axis, size: 64, ...(more.y || {}) }], series: [{}, ...series],
+      axes: [axis, { ...axis, size: 78, ...(more.y || {}) }], series: [{}, ...series],
       scales: more.scales || {}, hooks: more.hooks || {} };
     made = state.charts[id] = new uPlot(options, columns, box);
     made.key = more.key;
@@ -373,21 +390,26 @@ const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString();
 
 /* --- the log ------------------------------------------------------------------------------- */
 
-function hearLog() {
+/* Lines as they come, and again where the stream was cut; a new choice ends the one before. */
+async function hearLog() {
   if (state.lines) state.lines.abort();
   const end = state.lines = new AbortController();
-  at("log").replaceChildren();
   const query = new URLSearchParams({ level: at("level").value, grep: at("grep").value, limit: "200" });
-  hear(`/v1/logs/stream?${query}`, end.signal, (name, found) => {
-    if (name === "dropped") write(element("div", `${found.count} lines were missed`, "warning"));
-    if (name === "line") {
-      const line = element("div", undefined, found.level);
-      const fields = Object.entries(found.fields).filter(([key]) => key !== "run")
-        .map(([key, value]) => `${key}=${value}`).join(" ");
-      line.append(element("time", clock(found.time / NS)), ` ${found.event}  ${fields}`);
-      write(line);
-    }
-  }).catch(() => {});
+  while (!end.signal.aborted) {
+    at("log").replaceChildren();
+    try { await hear(`/v1/logs/stream?${query}`, end.signal, take); } catch (error) { /* told by the badge */ }
+    await new Promise((done) => setTimeout(done, AGAIN_MS));
+  }
+}
+
+function take(name, found) {
+  if (name === "dropped") write(element("div", `${found.count} lines were missed`, "warning"));
+  if (name !== "line") return;
+  const line = element("div", undefined, found.level);
+  const fields = Object.entries(found.fields).filter(([key]) => key !== "run" && key !== "strategy")
+    .map(([key, value]) => `${key}=${value}`).join(" ");
+  line.append(element("time", clock(found.time / NS)), ` ${found.event}  ${fields}`);
+  write(line);
 }
 
 function write(line) {
