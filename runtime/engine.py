@@ -351,6 +351,19 @@ class Engine:
         self._callbacks.call("on_data", self.strategy.on_data, moment)
         self._tell_orders()
 
+    @property
+    def warmed(self) -> float | None:
+        """The share of the warm-up that lies behind, 0 to 1; None where none goes on."""
+        desk = self.desk
+        if not desk.is_warming_up or desk.warm_up is None:
+            return None
+        if not isinstance(desk.warm_up, timedelta):
+            return min(1.0, self._slices / desk.warm_up)
+        if self._warm_since is None or not desk.warm_up:
+            return 0.0
+        passed = timedelta(microseconds=(desk.now_ns - self._warm_since) // 1000)
+        return min(1.0, max(0.0, passed / desk.warm_up))
+
     def _warm(self) -> None:
         """End the warm-up once its span of time, or its count of slices, lies behind."""
         desk = self.desk

@@ -625,6 +625,7 @@ class LiveRun:
             "fills": engine.fills,
             **self._late,
             **_skew(self.feed.statistics()),
+            **({} if (warmed := self.engine.warmed) is None else {"warm_up": f"{warmed:.0%}"}),
             "pending": pending.pending,
             "conflated": pending.conflated_quotes,
             "training": "on" if training.is_on else "off",

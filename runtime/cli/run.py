@@ -201,6 +201,7 @@ def run_to_exit(
     import anyio  # noqa: PLC0415
 
     from runtime.assembly import run_strategy  # noqa: PLC0415
+    from runtime.cli.bars import bars  # noqa: PLC0415
     from runtime.control.board import Board  # noqa: PLC0415
     from runtime.control.logs import open_log  # noqa: PLC0415
     from runtime.control.notify import supervisor_of  # noqa: PLC0415
@@ -209,7 +210,11 @@ def run_to_exit(
     from runtime.control.strays import hear_strays  # noqa: PLC0415
 
     board = Board(time.time_ns)
-    with open_log(settings.log, tap=board.wrote) as (log, writer):
+    as_text = settings.log.format != "json"
+    with (
+        bars(sys.stdout, board, wanted=as_text) as stream,
+        open_log(settings.log, stream, tap=board.wrote) as (log, writer),
+    ):
         board.places.append(writer.statistics)
         reload = Reload(log, writer, settings, lambda: load_settings(config, overrides)[0])
 

@@ -37,7 +37,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     `time` is the wall clock's, `engine_time` the strategy's (both ns UTC). `status` are the figures
     of the status line; `counts` grow only. `lag` and `latency` count durations by upper edge in ms,
-    since the start.
+    since the start. `warm_up` is the share of it that lies behind, None where none goes on.
     """
 
     time: int
@@ -53,6 +53,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     halted: str
     lag: Mapping[float, int]
     latency: Mapping[float, int]
+    warm_up: float | None = None
 
 
 class LogPlace(msgspec.Struct, frozen=True):

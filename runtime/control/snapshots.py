@@ -83,6 +83,7 @@ def snapshot(run: "LiveRun") -> Snapshot:
         halted=desk.ordering.halted,
         lag=lag,
         latency=latency,
+        warm_up=run.engine.warmed,
     )
 
 
