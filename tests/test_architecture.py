@@ -46,7 +46,6 @@ SHELLS = {
     "runtime.assembly": "knows every concrete class",
     "runtime.cli": "begins and ends the process",
     "runtime.cli.app": "says what went wrong",
-    "runtime.cli.bars": "draws on a terminal",
     "runtime.cli.main": "begins and ends the process",
     "runtime.cli.new": "writes files",
     "runtime.cli.models": "looks into the state folder",
