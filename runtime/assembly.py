@@ -49,7 +49,7 @@ from runtime.sources import Credentials, open_feed
 from runtime.strategy import Strategy
 from runtime.timeslice import Timeslice
 from runtime.trading.broker import Broker
-from runtime.trading.parts import make_broker, make_gate
+from runtime.trading.parts import make_broker, make_daily_loss, make_gate
 from runtime.trading.portfolio import Portfolio
 from runtime.training.isolation.base import Isolation
 from runtime.training.isolation.cluster import Cluster
@@ -279,6 +279,7 @@ def make_desk(
         run_id=run_id,
         portfolio=Portfolio(Decimal(str(trading.cash))),
         gate=make_gate(trading),
+        daily_loss=make_daily_loss(trading),
         training=training.control,
         parameters=settings.parameters,
         time_zone=settings.time_zone,

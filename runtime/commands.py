@@ -4,6 +4,7 @@ import msgspec
 
 from feeds.base import Subscription
 from feeds.events import Symbol
+from runtime.trading.daily_loss import DayBegun
 from runtime.trading.orders import ClientOrderId
 from runtime.trading.risk import Approved
 from runtime.training.jobs import JobRequest, TrainingHandle
@@ -66,6 +67,12 @@ class Log(msgspec.Struct, frozen=True):
     fields: dict[str, object] = msgspec.field(default_factory=dict)
 
 
+class NoteDay(msgspec.Struct, frozen=True):
+    """Keep what a day began with, for a run that begins amid it."""
+
+    begun: DayBegun
+
+
 class Halt(msgspec.Struct, frozen=True):
     """Let no order leave from now on, until a person has looked, also not in the next run."""
 
@@ -89,6 +96,7 @@ Command = (
     | Subscribe
     | Unsubscribe
     | Log
+    | NoteDay
     | Halt
     | Stop
 )

@@ -36,6 +36,7 @@ from runtime.schedule.schedule import Schedule, check_rules
 from runtime.schedule.times import TimeRule
 from runtime.schedule.training_hours import TrainingHours
 from runtime.securities import Resolution, Security
+from runtime.trading.daily_loss import DailyLoss
 from runtime.trading.ordering import OrderDesk
 from runtime.trading.orders import OrderTerms
 from runtime.trading.portfolio import Portfolio
@@ -71,6 +72,7 @@ class Desk:
         run_id: str,
         portfolio: Portfolio,
         gate: RiskGate,
+        daily_loss: DailyLoss | None = None,
         training: TrainingControl,
         parameters: Mapping[str, str],
         time_zone: str,
@@ -106,7 +108,7 @@ class Desk:
             warn=lambda message, fields: self.log("warning", message, fields),
         )
         self.run_id = run_id
-        self.ordering = OrderDesk(self, run_id, portfolio, gate)
+        self.ordering = OrderDesk(self, run_id, portfolio, gate, daily_loss)
         self._history = history
         self._isolations = isolations  # the first is the run's own
         self._train_when = train_when

@@ -160,6 +160,7 @@ class Engine:
             self._settle(symbol)
         if closing:
             self._close(self.desk.now_ns, out)
+        self.desk.ordering.look_at_equity()
         self._turn(out)
         return self._take_commands()
 

@@ -1,9 +1,10 @@
 """Trades between two stops are taken at once: nobody is called, so nobody could see them come.
 
 A stop is whatever may call somebody: the end of a bar, an entry of the schedule, a model that comes
-to serve, a look at the account, a trade of a symbol with an open order. Before it a trade leaves
-nothing behind but state (the last price, the open bar, the history, the pace of its symbol), the
-same whether trades come one by one or together. At a stop the moment is told as ever.
+to serve, a look at the account, a trade of a symbol with an open order, or of any while the loss of
+the day is watched. Before it a trade leaves nothing behind but state (the last price, the open bar,
+the history, the pace of its symbol), the same whether trades come one by one or together. At a stop
+the moment is told as ever.
 """
 
 from collections.abc import Sequence
@@ -69,9 +70,12 @@ def play(strands: Strands, engine: Engine, shell: Shell, end: int | None) -> boo
 
 def _quiet_until(at: int, strands: Strands, engine: Engine, shell: Shell) -> int:
     """Return the first stop that may come after `at`, or `at` where it is one itself."""
+    ordering = engine.desk.ordering
+    if ordering.watches_equity:
+        return at
     if shell.is_over or shell.wanted is not strands.wanted:  # as of now: this moment was on its way
         return at
     until = min(engine.quiet_until(at), shell.next_stop)
-    for tracked in engine.desk.ordering.open_orders:
+    for tracked in ordering.open_orders:
         until = min(until, strands.head_of(tracked.order.symbol))
     return until

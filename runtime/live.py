@@ -29,6 +29,7 @@ from runtime.commands import (
     Halt,
     HoldTraining,
     Log,
+    NoteDay,
     Register,
     Stop,
     Subscribe,
@@ -554,6 +555,9 @@ class LiveRun:
                 self.feed.unsubscribe([symbol])
             case Log(level, event, fields):
                 getattr(self.log, level)(event, **free_names(fields))
+            case NoteDay(begun):
+                if self._account is not None:
+                    self._account.note(begun)
             case Halt(reason):
                 self._alarmed(reason)
             case Stop(reason, failed):

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from structlog.typing import FilteringBoundLogger
 
+from runtime.trading.daily_loss import DayBegun
 from runtime.trading.journal import Journal
 from runtime.trading.journaled import JournaledBroker
 from runtime.trading.paper import PaperBroker
@@ -41,6 +42,11 @@ class Account:
         """Note what a new account begins with, before anything is ordered."""
         if self._written is not None:
             self._written.begin(cash, now)
+
+    def note(self, day: DayBegun) -> None:
+        """Note what a day began with."""
+        if self._written is not None:
+            self._written.note(day)
 
     def go_on(self, now: int) -> None:
         """Have the orders work again that had not ended."""

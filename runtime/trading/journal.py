@@ -15,6 +15,7 @@ import msgspec
 
 from runtime.errors import ConfigError, TidegateError
 from runtime.redaction import KNOWN
+from runtime.trading.daily_loss import DayBegun
 from runtime.trading.journal_v1 import TABLES, old_entries, old_opening
 from runtime.trading.orders import ClientOrderId, Fill, Order, OrderUpdate
 from runtime.trading.recovered import Recovered
@@ -44,10 +45,15 @@ class Opening(msgspec.Struct, frozen=True):
     time: int
 
 
-Entry = Opening | Order | OrderUpdate
-"""The beginning, an intent, or a report."""
+Entry = Opening | Order | OrderUpdate | DayBegun
+"""The beginning, an intent, a report, or what a day began with."""
 
-KINDS: dict[str, type[Entry]] = {"opening": Opening, "order": Order, "report": OrderUpdate}
+KINDS: dict[str, type[Entry]] = {
+    "opening": Opening,
+    "order": Order,
+    "report": OrderUpdate,
+    "day": DayBegun,
+}
 """What a row's `body` is, as JSON: a field that is added with a default needs no new version."""
 
 
@@ -112,6 +118,7 @@ class Journal:
 
     def _recover(self) -> Recovered:
         cash: Decimal | None = None
+        day: DayBegun | None = None
         orders: dict[str, TrackedOrder] = {}
         fills: list[Fill] = []
         counts: dict[ClientOrderId, int] = {}
@@ -128,7 +135,9 @@ class Journal:
                     if entry.fill is not None:
                         fills.append(entry.fill)
                         counts[entry.order_id] += 1
-        return Recovered(cash, tuple(orders.values()), tuple(fills), counts)
+                case DayBegun():
+                    day = entry
+        return Recovered(cash, tuple(orders.values()), tuple(fills), counts, day)
 
     def write(self, entries: Iterable[Entry]) -> None:
         """Add what happened, all or none; it is on the disk when this returns.
@@ -195,6 +204,8 @@ def _row(entry: Entry) -> tuple[str, tuple[object, ...]]:
             entry = msgspec.structs.replace(entry, reason=KNOWN.hide(entry.reason))
             fill_id = None if entry.fill is None else entry.fill.fill_id
             once = "ON CONFLICT (id, fill_id) WHERE fill_id IS NOT NULL DO NOTHING"
+        case DayBegun():
+            kind, name, once = "day", entry.day, ""
     values = (kind, name, fill_id, msgspec.json.encode(entry).decode())
     return (
         f"INSERT INTO entries VALUES (NULL, ?, ?, ?, ?, ?) {once}",  # noqa: S608  # words of ours

@@ -17,6 +17,7 @@ from structlog.typing import FilteringBoundLogger
 from feeds.events import MarketEvent
 from runtime.disk import DiskThread
 from runtime.trading.broker import Broker
+from runtime.trading.daily_loss import DayBegun
 from runtime.trading.journal import Entry, Journal, Opening, RowRefused
 from runtime.trading.orders import ClientOrderId, OrderUpdate, UpdateKind
 from runtime.trading.risk import Approved
@@ -78,6 +79,10 @@ class JournaledBroker:
     def begin(self, cash: Decimal, now: int) -> None:
         """Note what a new account begins with."""
         self._queue(_Waiting(Opening(cash, now), lambda: None))
+
+    def note(self, entry: DayBegun) -> None:
+        """Have something noted that is about the account and no order."""
+        self._queue(_Waiting(entry, lambda: None))
 
     def submit(self, approved: Approved, now: int) -> None:
         """Write the intent; the order leaves once it is on the disk."""

@@ -7,16 +7,18 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Container, Mapping
+from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
 from typing import Protocol
 
 import msgspec
 
 from feeds.events import MINUTE, SECOND, Symbol
-from runtime.commands import AmendOrder, CancelOrder, Command, Submit
+from runtime.commands import AmendOrder, CancelOrder, Command, Halt, NoteDay, Submit
 from runtime.errors import StrategyError
 from runtime.schedule.calendars import Market, market_of, next_close, next_open
 from runtime.securities import Security
+from runtime.trading.daily_loss import DailyLoss
 from runtime.trading.orders import (
     AT_MARKET,
     ClientOrderId,
@@ -55,6 +57,11 @@ class Floor(Protocol):
     is_warming_up: bool
     securities: dict[Symbol, Security]
 
+    @property
+    def time(self) -> datetime:
+        """Now, in the strategy's zone."""
+        ...
+
     def emit(self, command: Command) -> None:
         """Have a command carried out."""
         ...
@@ -73,7 +80,14 @@ class OrderDesk:
         is_stopping: whether the run is ending, so that none may leave either.
     """
 
-    def __init__(self, floor: Floor, run_id: str, portfolio: Portfolio, gate: RiskGate) -> None:
+    def __init__(
+        self,
+        floor: Floor,
+        run_id: str,
+        portfolio: Portfolio,
+        gate: RiskGate,
+        daily_loss: DailyLoss | None = None,
+    ) -> None:
         self.orders: dict[ClientOrderId, TrackedOrder] = {}
         self.halted = ""
         self.is_stopping = False
@@ -82,11 +96,31 @@ class OrderDesk:
         self._events: list[OrderEvent] = []
         self._numbers = itertools.count(1)
         self._recent: deque[int] = deque()
+        self._daily_loss = daily_loss
 
     @property
     def open_orders(self) -> list[TrackedOrder]:
         """Orders that may still fill."""
         return list(self._open.values())
+
+    @property
+    def watches_equity(self) -> bool:
+        """Whether every price may halt trading now."""
+        return self._daily_loss is not None and not self.halted and self._portfolio.invested
+
+    def look_at_equity(self) -> None:
+        """Halt where the account has lost more today than it may."""
+        if self._daily_loss is None:
+            return
+        floor = self._floor
+        begun, reason = self._daily_loss.look(
+            floor.time.date(), self._portfolio.equity, floor.now_ns, halted=bool(self.halted)
+        )
+        if begun is not None:
+            floor.emit(NoteDay(begun))
+        if reason:
+            self.halted = reason  # at once: what the strategy orders next must not leave
+            floor.emit(Halt(reason))
 
     def take_events(self) -> list[OrderEvent]:
         """Return what the strategy has not been told of yet."""
@@ -204,6 +238,8 @@ class OrderDesk:
         if found.cash is None:
             return
         self._portfolio.cash = found.cash
+        if self._daily_loss is not None and found.day is not None:
+            self._daily_loss.restore(found.day)
         for fill in found.fills:
             self._portfolio.apply(fill)
         for tracked in found.orders:

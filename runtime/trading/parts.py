@@ -14,6 +14,7 @@ from feeds.venue.costs import (
 )
 from feeds.venue.matching import Matcher
 from runtime.schedule.calendars import market_of
+from runtime.trading.daily_loss import DailyLoss
 from runtime.trading.paper import PaperBroker
 from runtime.trading.risk import RiskGate, standard_checks
 from runtime.trading.settings import TradingSettings
@@ -33,6 +34,12 @@ def make_gate(settings: TradingSettings) -> RiskGate:
             short=SHORTABLE if settings.allow_short else frozenset(),
         )
     )
+
+
+def make_daily_loss(settings: TradingSettings) -> DailyLoss | None:
+    """Make what halts trading after a loss, where that is asked for."""
+    limit = _exact(settings.max_daily_loss)
+    return None if limit is None else DailyLoss(limit)
 
 
 def make_broker(settings: TradingSettings) -> PaperBroker:

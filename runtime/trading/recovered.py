@@ -4,6 +4,7 @@ from decimal import Decimal
 
 import msgspec
 
+from runtime.trading.daily_loss import DayBegun
 from runtime.trading.orders import ClientOrderId, Fill
 from runtime.trading.tracked import TrackedOrder
 
@@ -13,13 +14,14 @@ class Recovered(msgspec.Struct, frozen=True):
 
     `cash` is what it was opened with, None where it is new. `orders` are all that were ever meant,
     in order, each as its reports have left it; `fills` all executions in order; `fill_counts` how
-    many each open order has had.
+    many each open order has had; `day` is what the last day began with, where that was noted.
     """
 
     cash: Decimal | None
     orders: tuple[TrackedOrder, ...] = ()
     fills: tuple[Fill, ...] = ()
     fill_counts: dict[ClientOrderId, int] = {}
+    day: DayBegun | None = None
 
     @property
     def open_orders(self) -> list[TrackedOrder]:
