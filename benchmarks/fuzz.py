@@ -9,22 +9,21 @@ Run it: python -m benchmarks.fuzz --venue coinbase --inputs 1000000
 import argparse
 import json
 import os
-import re
 import resource
 import sys
 import time
 from collections import Counter
-from itertools import cycle
 from pathlib import Path
 from random import Random
 
 import msgspec
 
+from benchmarks.inputs import Inputs
 from benchmarks.mutations import STRANGE, Specimen, check, take
-from benchmarks.specimens import answers_of, frames_of, symbols_of, venues
+from benchmarks.specimens import answers_of, symbols_of, venues
 from feeds.base import Subscription
 from feeds.continuity import Continuity
-from feeds.events import SECOND, AssetClass, Event, Gap
+from feeds.events import SECOND, AssetClass, Event, Gap, Symbol
 from feeds.protocols.base import HttpGet, Options, VenueProtocol
 from feeds.protocols.kraken_v1 import KrakenV1Protocol
 from feeds.protocols.registry import VENUES
@@ -33,17 +32,6 @@ START = 1_700_000_000 * SECOND
 SESSIONS = [100, 1_000, 10_000]
 """Inputs to one protocol before the next."""
 STATUSES = [200, 200, 200, 200, 0, 404, 429, 500]
-# Numbers that go on from frame to frame, where a repetition would be all there is.
-NUMBERED = {
-    "binance": [r'(?<="a":)\d+'],
-    "binance-futures": [r'(?<="a":)\d+'],
-    "bybit": [r'(?<="i":")\d+'],
-    "bitstamp": [r'(?<="id":)\d+'],
-    "coinbase": [r'(?<="trade_id":)\d+'],
-    "coinbase-advanced": [r'(?<="sequence_num":)\d+', r'(?<="trade_id":")\d+'],
-    "kraken": [r'(?<="trade_id":)\d+'],
-    "okx": [r'(?<="tradeId":")\d+'],
-}
 
 
 class Outcome(msgspec.Struct):
@@ -65,13 +53,6 @@ class Outcome(msgspec.Struct):
     growth_mb: float = 0.0
 
 
-class Numbered(msgspec.Struct):
-    """A number in the text of frames, and how far it has come."""
-
-    pattern: re.Pattern[str]
-    latest: int = 300_000_000
-
-
 class Fuzzer:
     """One protocol under fire; `has_book` chooses what its quotes are made of."""
 
@@ -79,13 +60,8 @@ class Fuzzer:
         self.draw = Random(f"{venue} {seed} {has_book}")
         self._wanted = [Subscription(name, AssetClass.CRYPTO) for name in symbols_of(venue)]
         self._venue, self._options = venue, Options(book=has_book, bars=True)
-        frames = [(kind, Specimen(text)) for kind, text in frames_of(venue, data)]
-        self._in_order = cycle([specimen for _, specimen in frames])
-        self._kinds: dict[str, list[Specimen]] = {}
-        for kind, specimen in frames:
-            self._kinds.setdefault(kind, []).append(specimen)
+        self._inputs = Inputs(venue, self.draw, data)
         self._answers = [(url, Specimen(text)) for url, text in answers_of(venue, data)]
-        self._numbers = [Numbered(re.compile(text)) for text in NUMBERED.get(venue, ())]
         self._now = START
         self.latest: str | bytes = ""
         self._begin()
@@ -103,11 +79,7 @@ class Fuzzer:
             self._begin()
         self._left -= 1
         draw, protocol = self.draw, self.protocol
-        if draw.random() < 0.33:
-            self.latest = next(self._in_order).text
-        else:
-            self.latest = draw.choice(self._kinds[draw.choice(list(self._kinds))]).mutate(draw)
-        self._number()
+        self.latest = self._inputs.next()
         self._now += draw.randrange(20_000_000)
         events = take(protocol, self.latest, self._now)
         self._note(events, outcome)
@@ -123,16 +95,6 @@ class Fuzzer:
         if wake is not None and wake <= self._now:
             self._note(protocol.tick(self._now), outcome)
         self._live(outcome)
-
-    def _number(self) -> None:
-        """Let numbers go on by one, and now and then by more."""
-        if isinstance(self.latest, bytes) or self.draw.random() < 0.05:
-            return
-        for entry in self._numbers:
-            text = entry.pattern.sub(str(entry.latest + 1), self.latest)
-            if text != self.latest:
-                entry.latest += 1 if self.draw.random() < 0.95 else self.draw.randrange(-2, 20)
-                self.latest = text
 
     def _answer(self, request: HttpGet, outcome: Outcome) -> None:
         draw = self.draw
@@ -155,9 +117,20 @@ class Fuzzer:
             outcome.renewed += 1
             protocol.restart()
             protocol.connected(self._now)
+            for each in self._wanted:
+                self._recover(each.symbol, outcome)
         elif chance > 0.9998:
             protocol.unsubscribe([self._wanted[0].symbol])
             protocol.subscribe(self._wanted[:1])
+
+    def _recover(self, symbol: Symbol, outcome: Outcome) -> None:
+        """Ask for what an outage hid, as the connection does, and for what follows from it."""
+        last = self.protocol.continuity.latest(symbol)
+        if last is None or (request := self.protocol.recover(symbol, last, self._now)) is None:
+            return
+        self._answer(request, outcome)
+        for more in self.protocol.take_requests():
+            self._answer(more, outcome)
 
     def _note(self, events: list[Event], outcome: Outcome) -> None:
         check(events)

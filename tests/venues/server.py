@@ -61,6 +61,15 @@ class VenueServer:
             yield self
 
     @property
+    def subscribed(self) -> list[ServerConnection]:
+        """The clients that have said something."""
+        return list(self._clients)
+
+    async def send(self, client: ServerConnection, text: str | bytes) -> None:
+        """Send a client something out of its dialogue."""
+        await _send(client, text)
+
+    @property
     def dialogues(self) -> list[Dialogue]:
         """Those of the clients that are subscribed."""
         return list(self._clients.values())
