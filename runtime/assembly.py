@@ -16,6 +16,7 @@ from structlog.typing import FilteringBoundLogger
 from feeds.base import Feed
 from feeds.events import MINUTE, SECOND
 from feeds.venue.process import EmbeddedVenue
+from runtime.brokers import check_broker, open_broker, own_books, venue_account
 from runtime.clock import Clock, SteadyClock
 from runtime.control.api.operator import Operator
 from runtime.control.api.server import serving
@@ -49,8 +50,10 @@ from runtime.sources import Credentials, open_feed
 from runtime.strategy import Strategy
 from runtime.timeslice import Timeslice
 from runtime.trading.broker import Broker
+from runtime.trading.paper import PaperBroker
 from runtime.trading.parts import make_broker, make_daily_loss, make_gate
 from runtime.trading.portfolio import Portfolio
+from runtime.trading.remote import RemoteBroker
 from runtime.training.isolation.base import Isolation
 from runtime.training.isolation.cluster import Cluster
 from runtime.training.isolation.process import ProcessIsolation
@@ -92,6 +95,7 @@ async def run_strategy(
     Raises:
         TidegateError: the run could not begin; nothing is left behind.
     """
+    check_broker(settings)
     name = type(strategy).__name__
     run_id = f"{name[:24]}-{secrets.token_hex(4)}"
     log = log.bind(run=run_id, strategy=name)
@@ -108,7 +112,9 @@ async def run_strategy(
             about = (settings, deployment.path, run_id, _file_of(strategy), name, log)
             recorder = await anyio.to_thread.run_sync(begin_recording, *about)
         try:
-            async with open_feed(settings.feed, log, credentials) as opened:
+            own = venue_account(settings, deployment.path)
+            async with open_feed(settings.feed, log, credentials, own) as opened:
+                broker = await open_broker(settings, opened, credentials, deployment, log)
                 run = build_run(
                     strategy,
                     settings,
@@ -121,6 +127,7 @@ async def run_strategy(
                     board,
                     on_reload,
                     recorder,
+                    broker,
                 )
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(look_after, deployment, run.models, log)
@@ -208,6 +215,7 @@ def build_run(
     board: Board | None = None,
     on_reload: Callable[[], object] = lambda: None,
     recorder: SessionRecorder | None = None,
+    inner: PaperBroker | RemoteBroker | None = None,
 ) -> LiveRun:
     """Put a run together from what is open already; it has not begun.
 
@@ -237,11 +245,13 @@ def build_run(
     )
     models = _models(training, deployment, clock, log)
     desk = make_desk(settings, run_id, training, ways)
-    paper = make_broker(settings.trading)
-    broker: Broker = paper
+    inner = inner or make_broker(settings.trading)
+    if isinstance(inner, RemoteBroker):
+        inner.books = partial(own_books, desk.portfolio)
+    broker: Broker = inner
     account = None if deployment is None else deployment.account
     if account is not None:
-        broker = account.behind(paper, log, clock.now)
+        broker = account.behind(inner, log, clock.now)
     desk.ordering.halted = "" if deployment is None else deployment.halted
     process.attach(strategy, desk)
     cluster.attach(strategy, desk)

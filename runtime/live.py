@@ -288,7 +288,7 @@ class LiveRun:
         if self._account is None:
             return
         if self._account.recovered.cash is None:
-            self._account.begin(desk.portfolio.cash, now)
+            desk.portfolio.cash = self._account.begin(desk.portfolio.cash, now)
             return
         self.engine.recover(self._account.recovered)
         self._account.go_on(now)

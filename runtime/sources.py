@@ -26,6 +26,7 @@ from feeds.replay import ReplayFeed
 from feeds.session import ConnectionSettings
 from feeds.stream import AlpacaFeed, LiveFeed
 from feeds.synthetic import START, SyntheticFeed
+from feeds.venue.account_options import AccountOptions
 from feeds.venue.process import EmbeddedVenue, VenueOptions, embedded_venue
 from runtime.clock import Clock, SystemClock, VirtualClock
 from runtime.errors import ConfigError, RunFailed, VenueRefused
@@ -58,9 +59,14 @@ class Opened(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def open_feed(
-    wanted: FeedSettings, log: FilteringBoundLogger, credentials: Credentials | None
+    wanted: FeedSettings,
+    log: FilteringBoundLogger,
+    credentials: Credentials | None,
+    account: AccountOptions | None = None,
 ) -> AsyncIterator[Opened]:
     """Open what the settings name; leaving the context ends an embedded venue.
+
+    An embedded venue keeps an `account` and takes orders for it, where one is given.
 
     Raises:
         ConfigError: what is named is not there, or a venue was named without the keys to it.
@@ -81,7 +87,7 @@ async def open_feed(
     async with AsyncExitStack() as stack:
         venue = None
         if wanted.url is None:
-            venue = await stack.enter_async_context(embedded_venue(_venue_options(wanted)))
+            venue = await stack.enter_async_context(embedded_venue(_venue_options(wanted, account)))
             log.info("paper venue ready", url=venue.url, pid=venue.pid)
         yield _at_venue(wanted, log, venue, credentials)
 
@@ -147,7 +153,7 @@ def _patience(wanted: FeedSettings) -> ConnectionSettings:
     return ConnectionSettings(connect_timeout=limit, proxy=wanted.proxy)
 
 
-def _venue_options(wanted: FeedSettings) -> VenueOptions:
+def _venue_options(wanted: FeedSettings, account: AccountOptions | None) -> VenueOptions:
     return VenueOptions(
         seed=wanted.seed,
         rate=wanted.rate,
@@ -156,6 +162,7 @@ def _venue_options(wanted: FeedSettings) -> VenueOptions:
         adjusted=wanted.normalization == "adjusted",
         speed=wanted.speed or None,
         patient=wanted.follows_venue,
+        account=account,
     )
 
 

@@ -42,7 +42,8 @@ class AccountOrder(msgspec.Struct, frozen=True):
     """An order as it stands; times in ns UTC, None where it did not happen.
 
     `quantity` and `filled` in units; `notional` is what the fills came to. `number` counts the
-    account's orders from 1.
+    account's orders from 1. `due` is the open or close that it takes part in, `triggered` whether
+    its stop price was reached.
     """
 
     number: int
@@ -61,6 +62,9 @@ class AccountOrder(msgspec.Struct, frozen=True):
     trail_price: Decimal | None = None
     trail_percent: Decimal | None = None
     extended_hours: bool = False
+    due: int | None = None
+    expires: int | None = None
+    triggered: bool = False
     status: OrderStatus = OrderStatus.NEW
     filled: Decimal = ZERO
     notional: Decimal = ZERO

@@ -37,6 +37,11 @@ class Lines:
 
         self.protocol = Remembered
 
+    def close(self) -> None:
+        """End them all."""
+        for transport in list(self._transports.values()):
+            transport.abort()
+
     def cut(self, scope: MutableMapping[str, Any]) -> None:
         """End a connection with a reset."""
         self._find(scope).abort()

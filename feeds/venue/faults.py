@@ -183,6 +183,11 @@ class Faults:
         """Return the rules and how often each has struck."""
         return {"plan": msgspec.to_builtins(self.plan), "struck": list(self.struck)}
 
+    @property
+    def has_struck(self) -> bool:
+        """Whether any rule has struck; one about sizes has, from the first order on."""
+        return any(self.struck) or self.most is not None
+
     def on_login(self, where: Where) -> int | None:
         """Return the code that a login is refused with, None where it is let in."""
         fault = self._strike(where, {What.REFUSE}, code=None if where is Where.UPDATES else 406)

@@ -4,15 +4,15 @@ The query's words are Alpaca's. This market never closes, and the clock says so.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from itertools import islice
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from feeds.events import SECOND, Symbol
+from feeds.events import Symbol
 from feeds.protocols.alpaca_wire import parse_rfc3339
 from feeds.symbols import guess_class
 from feeds.venue.accounts import Account, AccountOrder, Execution
+from feeds.venue.hours import here, next_close, next_open
 from feeds.venue.trading import COINS, Exchange
 from feeds.venue.trading_words import (
     CLASSES,
@@ -27,7 +27,6 @@ from feeds.venue.words import rfc3339
 
 SHARES = (Symbol("AAPL"), Symbol("SPY"))
 MOST_ORDERS, MOST_ACTIVITIES, MOST_DAYS = 500, 100, 4000
-NEW_YORK = ZoneInfo("America/New_York")
 Query = Mapping[str, str]
 
 
@@ -77,14 +76,11 @@ def activities(account: Account, query: Query) -> list[Execution]:
 
 def clock(now: int) -> dict[str, Any]:
     """Say that the market is open."""
-    here = _here(now).replace(second=0, microsecond=0)
-    opens = (here + timedelta(days=1)).replace(hour=9, minute=30)
-    closes = opens.replace(hour=16, minute=0)
     return {
         "timestamp": rfc3339(now),
         "is_open": True,
-        "next_open": opens.isoformat(),
-        "next_close": closes.isoformat(),
+        "next_open": here(next_open(now)).isoformat(),
+        "next_close": here(next_close(now)).isoformat(),
     }
 
 
@@ -94,7 +90,7 @@ def calendar(query: Query, now: int) -> list[dict[str, str]]:
     Raises:
         Refusal: a date is none.
     """
-    today = _here(now).date()
+    today = here(now).date()
     start = _date(query, "start", today)
     end = _date(query, "end", start + timedelta(days=365))
     days = (start + timedelta(days=n) for n in range(min((end - start).days + 1, MOST_DAYS)))
@@ -169,7 +165,3 @@ def _date(query: Query, name: str, default: date) -> date:
         return default if given is None else date.fromisoformat(given[:10])
     except ValueError:
         raise unprocessable(f"{name} is {given!r}: a date is needed") from None
-
-
-def _here(now: int) -> datetime:
-    return datetime.fromtimestamp(now // SECOND, NEW_YORK)

@@ -248,7 +248,7 @@ class Venue:
     def _address(self, events: Sequence[MarketEvent]) -> Iterator[tuple[_Client, bytes]]:
         """Say who gets which frames of a batch; what it fills has filled before they go out."""
         self._events += len(events)
-        if self.trading is not None and events:
+        if self.trading is not None:
             self.trading.on_market(events)
         batch = Batch(events, self._classes)
         for client in list(self._clients) if events else ():

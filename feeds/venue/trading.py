@@ -9,11 +9,20 @@ from decimal import ROUND_DOWN, Decimal
 
 import msgspec
 
-from feeds.events import AssetClass, MarketEvent, Quote, QuoteBar, Symbol
+from feeds.events import MINUTE, AssetClass, MarketEvent, Quote, QuoteBar, Symbol
 from feeds.symbols import guess_class, known_as
 from feeds.venue.accounts import EXACT, ZERO, Account, AccountOrder, Execution, OrderStatus
+from feeds.venue.hours import next_close, next_open
 from feeds.venue.matching import Matcher
-from feeds.venue.orders import Cancelled, Expired, Filled, Rejected, Report, VenueOrder
+from feeds.venue.orders import (
+    Cancelled,
+    Expired,
+    Filled,
+    Rejected,
+    Report,
+    Triggered,
+    VenueOrder,
+)
 from feeds.venue.trading_words import (
     FORBIDDEN,
     NOT_FOUND,
@@ -30,7 +39,10 @@ COINS = (Symbol("BTC/USD"), Symbol("ETH/USD"))
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What happened to an order, in the words of trade_updates, and how it stands after that."""
+    """What happened to an order, in the words of trade_updates, and how it stands after that.
+
+    Without a word for it, `event` is empty: it is stored, and nobody is told.
+    """
 
     event: str
     order: AccountOrder
@@ -152,6 +164,8 @@ class Exchange:
             trail_price=request.trail_price,
             trail_percent=request.trail_percent,
             extended_hours=bool(request.extended_hours),
+            due=_due(request.time_in_force, now),
+            expires=_expires(request.time_in_force, now),
         )
         self._check_power(order)
         return self._begin(order, now)
@@ -295,21 +309,19 @@ class Exchange:
             order = self.account.orders[report.order_id]
             if isinstance(report, Filled):
                 self._fill(order, report)
+            elif isinstance(report, Triggered):
+                after = msgspec.structs.replace(order, triggered=True, updated=report.time)
+                self._change("", after, report.time)
             elif isinstance(report, Rejected | Cancelled | Expired):
-                status = OrderStatus.CANCELED
-                if isinstance(report, Rejected):
-                    status = OrderStatus.REJECTED
-                self._change(
-                    str(status),
-                    msgspec.structs.replace(
-                        order,
-                        status=status,
-                        reason=report.reason,
-                        updated=report.time,
-                        ended_at=report.time,
-                    ),
-                    report.time,
+                status = _ENDS[type(report)]
+                after = msgspec.structs.replace(
+                    order,
+                    status=status,
+                    reason=report.reason,
+                    updated=report.time,
+                    ended_at=report.time,
                 )
+                self._change(str(status), after, report.time)
 
     def _fill(self, order: AccountOrder, fill: Filled) -> None:
         filled = EXACT.add(order.filled, fill.quantity)
@@ -348,20 +360,48 @@ class Exchange:
         self._changes.append(Change(event, order, execution, now))
 
 
+_ENDS: dict[type[Report], OrderStatus] = {
+    Rejected: OrderStatus.REJECTED,
+    Cancelled: OrderStatus.CANCELED,
+    Expired: OrderStatus.EXPIRED,
+}
+
+
 def _to_matcher(order: AccountOrder) -> VenueOrder:
+    share = order.trail_percent
+    force = order.time_in_force
     return VenueOrder(
         order_id=order.id,
         symbol=order.symbol,
         is_buy=order.is_buy,
         quantity=order.quantity,
         limit_price=order.limit_price,
-        immediate=order.time_in_force == "ioc",
+        immediate=force in {"ioc", "fok"},
         lot=_lot(order),
+        stop_price=order.stop_price,
+        trail=order.trail_price,
+        trail_share=None if share is None else EXACT.scaleb(share, -2),
+        whole=force == "fok",
+        at_open=order.due if force == "opg" else None,
+        at_close=order.due if force == "cls" else None,
+        expires=order.expires,
     )
 
 
 def _past(order: AccountOrder) -> Past:
-    return Past(order.executions, order.filled, order.notional)
+    return Past(order.executions, order.filled, order.notional, ZERO, order.triggered)
+
+
+def _due(force: str, now: int) -> int | None:
+    if force == "opg":
+        return next_open(now)
+    return next_close(now) if force == "cls" else None
+
+
+def _expires(force: str, now: int) -> int | None:
+    if force == "cls":
+        return next_close(now) + MINUTE  # on what is told of the close
+    return next_close(now) if force == "day" else None
 
 
 def _lot(order: AccountOrder) -> Decimal:

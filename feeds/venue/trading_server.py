@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import msgspec
 import uvicorn
 from starlette.applications import Starlette
@@ -122,6 +123,8 @@ class TradingDesk:
             self._settled.set()
             self._settled = anyio.Event()
             for change in changes:
+                if not change.event:
+                    continue
                 frame = update_frame(
                     update_body(change.event, change.order, change.execution, change.time)
                 )
@@ -477,6 +480,7 @@ async def _served(desk: TradingDesk, listener: socket.socket, host: str) -> Asyn
         http=desk.lines.protocol,
         ws="websockets-sansio",
         log_config=None,
+        log_level="critical",  # a connection that is cut is no error; what fails of ours is told
         access_log=False,
         lifespan="off",
         server_header=False,
@@ -488,16 +492,22 @@ async def _served(desk: TradingDesk, listener: socket.socket, host: str) -> Asyn
     server = _Quiet(config)
     bound = listener.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(desk.run)
-        tasks.start_soon(server.serve, [listener])
-        yield f"http://{shown}:{bound}"
-        server.should_exit = server.force_exit = True
-        tasks.cancel_scope.cancel()
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(desk.run)
+            tasks.start_soon(server.serve, [listener])
+            yield f"http://{shown}:{bound}"
+            tasks.cancel_scope.cancel()
+    finally:
+        desk.lines.close()
+        with anyio.CancelScope(shield=True):
+            await anyio.lowlevel.checkpoint()  # connections end in the loop's next turn
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol named, asyncio sends small answers at once: without it they wait for 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))

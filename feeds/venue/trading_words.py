@@ -295,6 +295,7 @@ def account_body(account: Account, long: Decimal, short: Decimal, power: Decimal
         "last_equity": text(equity),
         "long_market_value": text(long),
         "short_market_value": text(short),
+        "position_market_value": text(EXACT.add(long, short)),
         "initial_margin": "0",
         "maintenance_margin": "0",
         "last_maintenance_margin": "0",

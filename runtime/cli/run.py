@@ -57,6 +57,13 @@ def run(
     data_normalization: Normalization = None,
     duration: Duration = None,
     cash: Annotated[float | None, typer.Option(help="starting cash of the paper account")] = None,
+    broker: Annotated[
+        str | None, typer.Option(help="who fills orders: paper (the default), alpaca, or ccxt:NAME")
+    ] = None,
+    trading_url: Annotated[
+        str | None,
+        typer.Option(help="that broker's REST API, where it is not the usual one"),
+    ] = None,
     param: Param = None,
     config: Config = None,
     quota: Annotated[
@@ -106,6 +113,9 @@ def run(
 
     tidegate run my.py --feed coinbase
 
+    tidegate run my.py --feed alpaca --broker alpaca (keys in APCA_API_KEY_ID and
+    APCA_API_SECRET_KEY)
+
     kill -USR1 PID switches training off and on, kill -USR2 PID trains now, Ctrl-C stops in order.
     """
     overrides = {
@@ -127,7 +137,7 @@ def run(
             "table": {"columns": column_mapping(columns) or None},
             "normalization": data_normalization,
         },
-        "trading": {"cash": cash},
+        "trading": {"cash": cash, "broker": broker, "url": trading_url},
         "training": {"preset": quota, "enabled": training, "isolation": isolation},
         "control": {"tcp": api},
         "log": {"level": log_level, "format": log_format, "file": log_file},

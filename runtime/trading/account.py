@@ -1,4 +1,4 @@
-"""The account of a deployment on the paper broker: what its journal has, and how it goes on."""
+"""The account of a deployment: what its journal has, and how it goes on."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -10,6 +10,7 @@ from runtime.trading.journal import Journal
 from runtime.trading.journaled import JournaledBroker
 from runtime.trading.paper import PaperBroker
 from runtime.trading.recovered import Recovered
+from runtime.trading.remote import Opened, RemoteBroker
 
 
 class Account:
@@ -17,20 +18,25 @@ class Account:
 
     Attributes:
         recovered: cash, orders and fills.
+        opening: a venue's account as it was found, where a new one begins with that.
     """
 
     def __init__(self, journal: Journal, recovered: Recovered) -> None:
         self.recovered = recovered
+        self.opening: Opened | None = None
         self._journal = journal
-        self._paper: PaperBroker | None = None
+        self._broker: PaperBroker | RemoteBroker | None = None
         self._written: JournaledBroker | None = None
 
     def behind(
-        self, paper: PaperBroker, log: FilteringBoundLogger, now: Callable[[], int]
+        self,
+        broker: PaperBroker | RemoteBroker,
+        log: FilteringBoundLogger,
+        now: Callable[[], int],
     ) -> JournaledBroker:
         """Return the broker whose orders and reports are in the journal first."""
-        self._paper = paper
-        self._written = JournaledBroker(paper, self._journal, log, now)
+        self._broker = broker
+        self._written = JournaledBroker(broker, self._journal, log, now)
         return self._written
 
     def alarm(self, tell: Callable[[str], None]) -> None:
@@ -38,10 +44,18 @@ class Account:
         if self._written is not None:
             self._written.alarm = tell
 
-    def begin(self, cash: Decimal, now: int) -> None:
-        """Note what a new account begins with, before anything is ordered."""
+    def begin(self, cash: Decimal, now: int) -> Decimal:
+        """Note what a new account begins with, before anything is ordered, and return its cash.
+
+        At a venue it is the venue's, whatever was asked for.
+        """
+        if self.opening is not None:
+            cash = self.opening.cash
         if self._written is not None:
             self._written.begin(cash, now)
+        if self.opening is not None and isinstance(self._broker, RemoteBroker):
+            self._broker.begin(self.opening)
+        return cash
 
     def note(self, day: DayBegun) -> None:
         """Note what a day began with."""
@@ -50,8 +64,9 @@ class Account:
 
     def go_on(self, now: int) -> None:
         """Have the orders work again that had not ended."""
-        if self._paper is None:
-            return
-        for tracked in self.recovered.open_orders:
-            count = self.recovered.fill_counts.get(tracked.order.id, 0)
-            self._paper.restore(tracked, count, now)
+        if isinstance(self._broker, RemoteBroker):
+            self._broker.recover(self.recovered)
+        elif self._broker is not None:
+            for tracked in self.recovered.open_orders:
+                count = self.recovered.fill_counts.get(tracked.order.id, 0)
+                self._broker.restore(tracked, count, now)

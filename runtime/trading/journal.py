@@ -17,7 +17,7 @@ from runtime.errors import ConfigError, TidegateError
 from runtime.redaction import KNOWN
 from runtime.trading.daily_loss import DayBegun
 from runtime.trading.journal_v1 import TABLES, old_entries, old_opening
-from runtime.trading.orders import ClientOrderId, Fill, Order, OrderUpdate
+from runtime.trading.orders import ClientOrderId, Fill, Order, OrderUpdate, UpdateKind
 from runtime.trading.recovered import Recovered
 from runtime.trading.tracked import TrackedOrder
 
@@ -122,22 +122,31 @@ class Journal:
         orders: dict[str, TrackedOrder] = {}
         fills: list[Fill] = []
         counts: dict[ClientOrderId, int] = {}
+        confirmed: set[ClientOrderId] = set()
+        opened = 0
         for entry in read_entries(self._connection):
             match entry:
                 case Opening():
-                    cash = entry.cash
+                    cash, opened = entry.cash, entry.time
                 case Order():
                     tracked = orders[entry.id] = TrackedOrder(entry)
                     tracked.submit()
                     counts[entry.id] = 0
                 case OrderUpdate():
+                    if entry.external is not None and entry.order_id not in orders:
+                        tracked = orders[entry.order_id] = TrackedOrder(entry.external)
+                        tracked.submit()
+                        counts[entry.order_id] = 0
+                    if entry.kind in {UpdateKind.ACCEPTED, UpdateKind.FILL}:
+                        confirmed.add(entry.order_id)
                     orders[entry.order_id].apply(entry)
                     if entry.fill is not None:
                         fills.append(entry.fill)
                         counts[entry.order_id] += 1
                 case DayBegun():
                     day = entry
-        return Recovered(cash, tuple(orders.values()), tuple(fills), counts, day)
+        orders_told, seen = tuple(orders.values()), frozenset(confirmed)
+        return Recovered(cash, orders_told, tuple(fills), counts, day, seen, opened)
 
     def write(self, entries: Iterable[Entry]) -> None:
         """Add what happened, all or none; it is on the disk when this returns.

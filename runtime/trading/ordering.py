@@ -250,6 +250,10 @@ class OrderDesk:
     def apply(self, update: OrderUpdate) -> None:
         """Take a broker's report: the order's state, then the money, then the strategy's event."""
         tracked = self.orders.get(update.order_id)
+        if tracked is None and update.external is not None:
+            tracked = self.orders[update.order_id] = TrackedOrder(update.external)
+            tracked.submit()
+            self._open[update.order_id] = tracked
         if tracked is None:
             self._floor.log("warning", "report on an unknown order", {"order": update.order_id})
             return

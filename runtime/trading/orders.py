@@ -181,6 +181,7 @@ class OrderUpdate(msgspec.Struct, frozen=True):
     """What a broker reports about one order.
 
     `fill` comes with FILL and with nothing else, `terms` (the order as it is now) with AMENDED.
+    `external` is the order itself where somebody else has placed it and it was not heard of before.
 
     Raises:
         ValueError: one of them is missing, comes with another kind, or is of another order.
@@ -192,6 +193,7 @@ class OrderUpdate(msgspec.Struct, frozen=True):
     fill: Fill | None = None
     reason: str = ""
     terms: Order | None = None
+    external: Order | None = None
 
     def __post_init__(self) -> None:
         if (self.terms is not None) != (self.kind is UpdateKind.AMENDED):

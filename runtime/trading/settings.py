@@ -1,18 +1,31 @@
 """What a user may set about money, fills on paper, and the limits of risk."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
+from feeds.ccxt_words import PREFIX as CCXT
+
 LARGEST_SUM = 1e15
+BROKERS = ("paper", "alpaca")
+"""Of `trading.broker`; and ccxt:NAME."""
 
 
 class TradingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Money, the costs and manners of fills on paper, and the limits that risk keeps.
 
     Attributes:
-        cash: what a new account begins with.
+        broker: "paper" fills in this process, "alpaca" sends to an account at Alpaca, or at the
+            paper venue: the embedded one, or one that is named by `url`. "ccxt:NAME" sends to a
+            venue of ccxt's.
+        url: where that broker's REST API is; None is the embedded venue's, or else Alpaca's paper
+            account.
+        ccxt: what the constructor of ccxt's venue takes, such as apiKey and secret.
+        account: the number of the account there, which is checked; real money needs it.
+        reconcile_seconds: between two looks at all orders and holdings there.
+        acceptance_seconds: after which an order that was sent has arrived or never will.
+        cash: what a new account begins with; at a real venue it is what the account holds.
         fee_model: "percent" of the value of each fill, or "per-share" as LEAN's Interactive Brokers
             model for US equities has it.
         fee_bps: of the value of a fill, in basis points.
@@ -37,6 +50,12 @@ class TradingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         max_quote_age_seconds: older data fills nothing.
     """
 
+    broker: str = "paper"
+    url: str | None = None
+    ccxt: dict[str, Any] = {}
+    account: str | None = None
+    reconcile_seconds: float = 30.0
+    acceptance_seconds: float = 5.0
     cash: float = 100_000.0
     fee_model: Literal["percent", "per-share"] = "percent"
     fee_bps: float = 1.0
@@ -59,10 +78,17 @@ class TradingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     max_daily_loss: float | None = None
     max_quote_age_seconds: float = 60.0
 
+    @property
+    def ccxt_venue(self) -> str:
+        """The name of ccxt's venue, empty where `broker` names none."""
+        return self.broker.removeprefix(CCXT) if self.broker.startswith(CCXT) else ""
+
 
 def trading_rows(trading: TradingSettings) -> Iterator[tuple[str, object, bool, str]]:
     """Yield what is checked of the numbers: key, value, whether it is good, what is allowed."""
     bounds: dict[str, tuple[float, float, str]] = {
+        "reconcile_seconds": (0.1, 86_400, "0.1 to 86400 is allowed"),
+        "acceptance_seconds": (0.1, 3600, "0.1 to 3600 is allowed"),
         "cash": (0, LARGEST_SUM, "a sum of 0 or more is needed"),
         "fee_bps": (0, 1000, "0 to 1000 is allowed"),
         "maker_fee_bps": (-1000, 1000, "-1000 (a rebate) to 1000 is allowed"),
@@ -80,6 +106,9 @@ def trading_rows(trading: TradingSettings) -> Iterator[tuple[str, object, bool, 
         "max_daily_loss": (1e-6, LARGEST_SUM, "more than 0 is needed"),
         "max_quote_age_seconds": (1e-6, LARGEST_SUM, "more than 0 is needed"),
     }
+    names = ", ".join((*BROKERS, "ccxt:NAME"))
+    is_known = trading.broker in BROKERS or bool(trading.ccxt_venue)
+    yield "trading.broker", repr(trading.broker), is_known, f"allowed are {names}"
     for name, (least, most, allowed) in bounds.items():
         value = getattr(trading, name)
         yield f"trading.{name}", value, value is None or least <= value <= most, allowed
