@@ -83,7 +83,10 @@ class CcxtLine:
         draw: Callable[[], float] | None = None,
     ) -> None:
         self.name = PREFIX + venue
-        self._ccxt = load_ccxt()
+        try:
+            self._ccxt = load_ccxt()
+        except ConfigError:
+            raise ConfigError("--broker ccxt:NAME needs ccxt: install tidegate[ccxt]") from None
         if venue not in self._ccxt.exchanges:
             raise ConfigError(f"ccxt has no streams of {venue!r}: see ccxt.pro.exchanges")
         self._make, self._options = getattr(self._ccxt, venue), dict(options)
