@@ -123,6 +123,7 @@ class Journal:
         fills: list[Fill] = []
         counts: dict[ClientOrderId, int] = {}
         confirmed: set[ClientOrderId] = set()
+        external: set[ClientOrderId] = set()
         opened = 0
         for entry in read_entries(self._connection):
             match entry:
@@ -137,6 +138,7 @@ class Journal:
                         tracked = orders[entry.order_id] = TrackedOrder(entry.external)
                         tracked.submit()
                         counts[entry.order_id] = 0
+                        external.add(entry.order_id)
                     if entry.kind in {UpdateKind.ACCEPTED, UpdateKind.FILL}:
                         confirmed.add(entry.order_id)
                     orders[entry.order_id].apply(entry)
@@ -145,8 +147,16 @@ class Journal:
                         counts[entry.order_id] += 1
                 case DayBegun():
                     day = entry
-        orders_told, seen = tuple(orders.values()), frozenset(confirmed)
-        return Recovered(cash, orders_told, tuple(fills), counts, day, seen, opened)
+        return Recovered(
+            cash,
+            tuple(orders.values()),
+            tuple(fills),
+            counts,
+            day,
+            frozenset(confirmed),
+            opened,
+            frozenset(external),
+        )
 
     def write(self, entries: Iterable[Entry]) -> None:
         """Add what happened, all or none; it is on the disk when this returns.

@@ -126,6 +126,7 @@ class _Mirror:
 
     __slots__ = (
         *("accepted", "asks", "cancel", "cancelling", "confirmed", "disowned", "due", "ended"),
+        "external",
         *("fill_asks", "in_flight", "known", "lost", "notional", "offset", "order", "pending"),
         *("successor", "sent", "venue_id", "wanted"),
     )
@@ -140,7 +141,7 @@ class _Mirror:
         self.offset = ZERO  # filled before we knew of it
         self.accepted = False  # told so, since it was last lost
         self.confirmed = False  # the venue has shown it, in this run or one before
-        self.lost = self.ended = self.disowned = False
+        self.lost = self.ended = self.disowned = self.external = False
         self.cancel = self.cancelling = False  # wanted; asked for and not answered
         self.in_flight = 0  # questions that are out
         self.asks = self.fill_asks = 0
@@ -159,6 +160,7 @@ class Reconciler:
         self._acceptance = acceptance
         self._mirrors: dict[ClientOrderId, _Mirror] = {}
         self._names: dict[str, ClientOrderId] = {}
+        self._replaced: set[str] = set()  # the venue's names of what others have taken the place of
         self._updates: list[OrderUpdate] = []
         self._requests: list[Request] = []
         self._notes: list[tuple[str, dict[str, object]]] = []
@@ -207,9 +209,9 @@ class Reconciler:
         self._requests.append(Send(order))
 
     def cancel(self, order_id: ClientOrderId, now: int) -> None:
-        """Have an order ended, as soon as the venue is known to have it."""
+        """Have an order ended, as soon as the venue is known to have it; others' are left alone."""
         mirror = self._mirrors.get(order_id)
-        if mirror is None or mirror.ended:
+        if mirror is None or mirror.ended or mirror.external:
             return
         mirror.cancel = True
         self._press(mirror)
@@ -230,12 +232,14 @@ class Reconciler:
         name = f"{order.id}{SUCCESSOR}{now:x}"
         self._requests.append(Amend(order, mirror.venue_id, name))
 
-    def recover(self, tracked: TrackedOrder, *, confirmed: bool, now: int) -> None:
+    def recover(
+        self, tracked: TrackedOrder, now: int, *, confirmed: bool, external: bool = False
+    ) -> None:
         """Take over an order of a run before: what had not ended is unknown until it is asked."""
         mirror = self._mirrors[tracked.order.id] = _Mirror(tracked.order, now)
         mirror.known = tracked.filled
-        mirror.notional = EXACT.multiply(tracked.filled, tracked.average_price)
-        mirror.confirmed = confirmed
+        mirror.notional = tracked.notional
+        mirror.confirmed, mirror.external = confirmed, external
         mirror.ended = tracked.state.is_terminal
         mirror.disowned = tracked.state is OrderState.REJECTED
         if not mirror.ended:
@@ -259,7 +263,7 @@ class Reconciler:
             order = Order(name, symbol, side, amount, tag=EXTERNAL, created=time)
             fill = Fill(f"{name}@{amount:f}", name, symbol, side, amount, price, ZERO, time)
             mirror = self._mirrors[name] = _Mirror(order, time)
-            mirror.known, mirror.ended = amount, True
+            mirror.known, mirror.ended, mirror.external = amount, True, True
             self._updates += [
                 OrderUpdate(name, UpdateKind.ACCEPTED, time, external=order),
                 OrderUpdate(name, UpdateKind.FILL, time, fill),
@@ -439,6 +443,8 @@ class Reconciler:
 
     def _find(self, state: VenueState) -> _Mirror | None:
         """Return the mirror of what the venue shows; of an order that is not ours, a new one."""
+        if state.venue_id in self._replaced:
+            return None  # late news of what another has taken the place of
         name = self._names.get(state.venue_id, ClientOrderId(state.client_id))
         mirror = self._mirrors.get(name)
         if mirror is None:
@@ -448,7 +454,7 @@ class Reconciler:
             if state.standing is not Standing.OPEN and not state.filled:
                 return None  # it came and went, and nothing came of it
             mirror = self._adopt(state, ZERO)
-        if not mirror.confirmed and mirror.order.tag == EXTERNAL:
+        if not mirror.venue_id and mirror.external:
             mirror.offset = EXACT.subtract(state.quantity, mirror.order.quantity)
         self._names[state.venue_id] = mirror.order.id
         mirror.confirmed = True
@@ -473,6 +479,7 @@ class Reconciler:
     def _take_successor(self, mirror: _Mirror, state: VenueState) -> None:
         """Go on with an order that has replaced ours, with the terms that it has."""
         mirror.successor = ""
+        self._replaced.add(mirror.venue_id)
         if state.filled < mirror.known:  # it counts anew
             mirror.offset = mirror.known.copy_negate()
         old = mirror.wanted or mirror.order
@@ -503,7 +510,7 @@ class Reconciler:
             created=state.submitted,
         )
         mirror = self._mirrors[order.id] = _Mirror(order, state.submitted)
-        mirror.accepted = True
+        mirror.accepted = mirror.external = True
         self._updates.append(OrderUpdate(order.id, UpdateKind.ACCEPTED, state.time, external=order))
         self._notes.append(
             ("an order of somebody else", {"order": order.id, "symbol": order.symbol})

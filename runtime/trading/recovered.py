@@ -15,7 +15,8 @@ class Recovered(msgspec.Struct, frozen=True):
     `cash` is what it was `opened` with (ns), None where it is new. `orders` are all that were ever
     meant, in order, each as its reports have left it; `fills` all executions in order;
     `fill_counts` how many each open order has had; `day` is what the last day began with, where
-    that was noted; `confirmed` are the orders that the venue has shown.
+    that was noted; `confirmed` are the orders that the venue has shown, `external` those that
+    somebody else has placed.
     """
 
     cash: Decimal | None
@@ -25,6 +26,7 @@ class Recovered(msgspec.Struct, frozen=True):
     day: DayBegun | None = None
     confirmed: frozenset[ClientOrderId] = frozenset()
     opened: int = 0
+    external: frozenset[ClientOrderId] = frozenset()
 
     @property
     def open_orders(self) -> list[TrackedOrder]:

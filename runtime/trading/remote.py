@@ -207,8 +207,10 @@ class RemoteBroker:
         """Take over the orders of the runs before; what had not ended is asked for."""
         now = self._now()
         for tracked in found.orders:
-            confirmed = tracked.order.id in found.confirmed
-            self._core.recover(tracked, confirmed=confirmed, now=now)
+            name = tracked.order.id
+            self._core.recover(
+                tracked, now, confirmed=name in found.confirmed, external=name in found.external
+            )
         self._ready.set()
 
     def begin(self, opening: Opened) -> None:

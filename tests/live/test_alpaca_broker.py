@@ -227,6 +227,8 @@ async def test_orders_of_others_are_told_and_left_alone() -> None:
         await it.until(lambda: {"theirs", "rests"} <= set(it.orders))
         await it.until_state(it.orders["theirs"], OrderState.FILLED)
         assert it.orders["rests"].order.tag == "external"
+        it.broker.cancel(ClientOrderId("rests"), it.now())
+        await it.broker.settle()
         assert it.there()["rests"].status.is_open
         it.assert_equal_books()
 

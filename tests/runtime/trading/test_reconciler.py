@@ -313,6 +313,42 @@ def test_an_order_of_somebody_else_is_told_and_counts() -> None:
     assert books.hear() == []
 
 
+def test_an_order_of_somebody_else_is_never_cancelled_by_us_also_after_a_restart() -> None:
+    """Whatever its tag says: a strategy may use that word too."""
+    books = Books(Reconciler())
+    books.core.seen(seen(name="other"), NOW)
+    books.core.cancel(ClientOrderId("other"), NOW)
+    assert books.core.take_requests() == []
+    assert not books.core.unsettled
+    books.hear()
+    for is_external in (True, False):
+        core = Reconciler()
+        core.recover(books.orders["other"], NOW, confirmed=True, external=is_external)
+        core.seen(seen(name="other"), NOW)
+        core.cancel(ClientOrderId("other"), NOW)
+        assert bool(core.take_requests()) == (not is_external)
+
+
+def test_late_news_of_a_replaced_order_puts_nothing_back(books: Books) -> None:
+    core = books.core
+    core.answered(Send(order()), seen(), NOW)
+    books.hear()
+    terms = order(quantity="12")
+    books.orders["r-1"].request_amend(terms)
+    core.amend(terms, NOW)
+    (amend,) = core.take_requests()
+    assert isinstance(amend, Amend)
+    new = seen(name=amend.name, venue_id="v-2", quantity=Decimal(12))
+    core.answered(amend, new, NOW)
+    core.seen(seen(), NOW)
+    core.seen(seen("0", Standing.REPLACED, replaced_by="v-2"), NOW)
+    assert books.kinds() == ["amended"]
+    assert books.orders["r-1"].order.quantity == 12
+    books.orders["r-1"].request_cancel()
+    core.cancel(ClientOrderId("r-1"), NOW)
+    assert core.take_requests() == [Cancel(ClientOrderId("r-1"), "v-2", SPY)]
+
+
 def test_an_account_is_taken_over_as_it_was_found() -> None:
     """What had filled before is in the position already, and is not counted again."""
     books = Books(Reconciler())
@@ -462,7 +498,7 @@ class Story:
         anew = Books(Reconciler(), self.books.orders)
         confirmed = {u.order_id for u in self.told if u.kind in {"accepted", "fill"}}
         for name, tracked in anew.orders.items():
-            anew.core.recover(tracked, confirmed=name in confirmed, now=self.now)
+            anew.core.recover(tracked, self.now, confirmed=name in confirmed)
         self.books = anew
 
     def come_to_rest(self) -> None:
