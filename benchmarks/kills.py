@@ -3,7 +3,9 @@
 `python -m benchmarks.kills --kills 200`: a runtime trades at a venue of its own through a proxy
 that records what is sent and shares no code with either. From time to time all is let come to rest:
 then every order was sent once, the journal and the venue's account hold the same, and models and
-quota are where they were. One seed draws the same moments.
+quota are where they were. One seed draws the same moments. `--sweep fdatasync` (pwrite64, sendto)
+kills at the first such call of a run, then at the second, until a run ends by itself; it needs
+strace.
 """
 
 import argparse
@@ -20,7 +22,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
@@ -51,6 +53,9 @@ class Mine(Strategy):
             held = {str(each.symbol): str(each.quantity) for each in self.portfolio}
             self.log("first", version=self.slot.version or 0, held=held)
         if self.quiet:
+            return
+        if self.n > int(self.get_parameter("ticks", "1000000")):
+            self.quit("enough")
             return
         quantity = 1 + self.n % 3
         self.market_order("SPY", quantity if self.n % 2 else -quantity)
@@ -118,12 +123,18 @@ class WireLedger:
 class Process:
     """A process whose lines are read by a thread, so that it never waits for its reader."""
 
-    def __init__(self, *args: str, env: dict[str, str] | None = None, cwd: Path) -> None:
+    def __init__(
+        self,
+        *args: str,
+        env: dict[str, str] | None = None,
+        cwd: Path,
+        under: Sequence[str] = (),
+    ) -> None:
         self.lines: list[str] = []
         self._changed = threading.Condition()
         self._ended = False
         self.process = subprocess.Popen(
-            [TIDEGATE, *args],
+            [*under, TIDEGATE, *args],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -208,14 +219,15 @@ class Arena:
         venue.until("it takes orders on")
         return venue
 
-    def start_run(self, *more: str) -> Process:
-        """Start a run of the deployment."""
+    def start_run(self, *more: str, under: Sequence[str] = ()) -> Process:
+        """Start a run of the deployment, under another command where one is given."""
         return Process(
             *("run", "mine.py", "--venue-url", f"ws://127.0.0.1:{self.data_port}"),
             *("--broker", "alpaca", "--trading-url", f"http://127.0.0.1:{self.wire.port}"),
             *("--config", "run.toml", "--log-format", "json", *more),
             env={"APCA_API_KEY_ID": "paper", "APCA_API_SECRET_KEY": "paper"},
             cwd=self.folder,
+            under=under,
         )
 
     def close(self) -> None:
@@ -345,6 +357,24 @@ def kill_once(arena: Arena, random: Random) -> str:
     return way
 
 
+def sweep(arena: Arena, call: str, most: int) -> int:
+    """Kill a run at its first, second, third ... call of this kind, until one ends by itself.
+
+    Returns:
+        At how many calls a run was killed.
+    """
+    for number in range(1, most + 1):
+        inject = f"inject={call}:signal=SIGKILL:when={number}"
+        trace = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject)
+        run = arena.start_run("--param", "ticks=6", under=trace)
+        code = run.wait()
+        found = arena.come_to_rest()
+        print(call, number, code, found, flush=True)
+        if code == 0:
+            return number - 1
+    return most
+
+
 @contextmanager
 def arena_in(folder: Path) -> Iterator[Arena]:
     """Make an arena, and end it."""
@@ -372,7 +402,12 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rest", type=int, default=10, help="kills between two comparisons")
+    parser.add_argument("--sweep", metavar="CALL", help="kill at each system call of this kind")
     args = parser.parse_args()
+    if args.sweep:
+        with tempfile.TemporaryDirectory() as folder, arena_in(Path(folder)) as arena:
+            print({args.sweep: sweep(arena, args.sweep, args.kills)})
+        return
     random, ways, began = Random(args.seed), Counter[str](), time.monotonic()
     with tempfile.TemporaryDirectory() as folder, arena_in(Path(folder)) as arena:
         for number in range(1, args.kills + 1):
