@@ -99,14 +99,21 @@ async def open_broker(
         ConfigError: the venue does not know the key, or the account is another one.
         FeedError: the venue does not answer, and there is no journal to begin with.
     """
-    trading = settings.trading
+    trading, account = settings.trading, deployment.account
+    if account is not None and account.recovered.cash is not None:
+        kept = account.recovered.holder.partition(" ")[0]
+        if kept != trading.broker:
+            raise ConfigError(
+                f"the journal in {deployment.path} is of --broker {kept}: give a run with --broker "
+                f"{trading.broker} another --name"
+            )
     if trading.broker == "paper":
         return make_broker(trading)
     line = await anyio.to_thread.run_sync(_line, trading, opened, credentials)
     now = SteadyClock().now
     since = now()
-    account = deployment.account
     if account is not None:
+        account.holder = trading.broker
         await _look_at(line, account, trading.account, log)
         if account.recovered.cash is not None:
             since = account.recovered.latest - MEMORY
@@ -148,7 +155,7 @@ async def _look_at(
             while True:
                 try:
                     if isinstance(line, AlpacaLine):
-                        await _check_number(line, number, log)
+                        await _check_number(line, account, number, log)
                     if is_new:
                         account.opening = await open_account(line, SteadyClock().now)
                     return
@@ -163,8 +170,17 @@ async def _look_at(
     raise FeedError(f"the account could not be looked at: {trouble}")
 
 
-async def _check_number(line: AlpacaLine, number: str | None, log: FilteringBoundLogger) -> None:
+async def _check_number(
+    line: AlpacaLine, account: Account, number: str | None, log: FilteringBoundLogger
+) -> None:
+    """Check that the keys are of the account that is meant, and of the journal's."""
     found = await line.account()
+    account.holder = f"{line.name} {found.account_number}"
+    if account.recovered.cash is not None and account.recovered.holder != account.holder:
+        raise ConfigError(
+            f"the journal is of {account.recovered.holder}, the keys are of {account.holder}: give "
+            "this account another --name"
+        )
     if number is not None and found.account_number != number:
         raise ConfigError(f"trading.account is {number}: the keys are of {found.account_number}")
     if found.trading_blocked or found.account_blocked:

@@ -18,11 +18,13 @@ class Account:
 
     Attributes:
         recovered: cash, orders and fills.
+        holder: who keeps it: paper, or the broker and its account there.
         opening: a venue's account as it was found, where a new one begins with that.
     """
 
     def __init__(self, journal: Journal, recovered: Recovered) -> None:
         self.recovered = recovered
+        self.holder = "paper"
         self.opening: Opened | None = None
         self._journal = journal
         self._broker: PaperBroker | RemoteBroker | None = None
@@ -52,7 +54,7 @@ class Account:
         if self.opening is not None:
             cash = self.opening.cash
         if self._written is not None:
-            self._written.begin(cash, now)
+            self._written.begin(cash, now, self.holder)
         if self.opening is not None and isinstance(self._broker, RemoteBroker):
             self._broker.begin(self.opening)
         return cash

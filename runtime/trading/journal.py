@@ -39,10 +39,11 @@ class RowRefused(TidegateError):
 
 
 class Opening(msgspec.Struct, frozen=True):
-    """What an account begins with."""
+    """What an account begins with, and who keeps it: paper, or the broker and its account there."""
 
     cash: Decimal
     time: int
+    holder: str = "paper"
 
 
 Entry = Opening | Order | OrderUpdate | DayBegun
@@ -124,11 +125,11 @@ class Journal:
         counts: dict[ClientOrderId, int] = {}
         confirmed: set[ClientOrderId] = set()
         external: set[ClientOrderId] = set()
-        opened = 0
+        opened, holder = 0, "paper"
         for entry in read_entries(self._connection):
             match entry:
                 case Opening():
-                    cash, opened = entry.cash, entry.time
+                    cash, opened, holder = entry.cash, entry.time, entry.holder
                 case Order():
                     tracked = orders[entry.id] = TrackedOrder(entry)
                     tracked.submit()
@@ -156,6 +157,7 @@ class Journal:
             frozenset(confirmed),
             opened,
             frozenset(external),
+            holder,
         )
 
     def write(self, entries: Iterable[Entry]) -> None:

@@ -76,9 +76,9 @@ class JournaledBroker:
         self._wake = wake
         self._broker.listen(wake)
 
-    def begin(self, cash: Decimal, now: int) -> None:
+    def begin(self, cash: Decimal, now: int, holder: str = "paper") -> None:
         """Note what a new account begins with."""
-        self._queue(_Waiting(Opening(cash, now), lambda: None))
+        self._queue(_Waiting(Opening(cash, now, holder), lambda: None))
 
     def note(self, entry: DayBegun) -> None:
         """Have something noted that is about the account and no order."""

@@ -16,7 +16,7 @@ class Recovered(msgspec.Struct, frozen=True):
     meant, in order, each as its reports have left it; `fills` all executions in order;
     `fill_counts` how many each open order has had; `day` is what the last day began with, where
     that was noted; `confirmed` are the orders that the venue has shown, `external` those that
-    somebody else has placed.
+    somebody else has placed; `holder` says who keeps the account.
     """
 
     cash: Decimal | None
@@ -27,6 +27,7 @@ class Recovered(msgspec.Struct, frozen=True):
     confirmed: frozenset[ClientOrderId] = frozenset()
     opened: int = 0
     external: frozenset[ClientOrderId] = frozenset()
+    holder: str = "paper"
 
     @property
     def open_orders(self) -> list[TrackedOrder]:
