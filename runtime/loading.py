@@ -49,7 +49,7 @@ def load_strategy(reference: str) -> Strategy:
 
 
 def import_file(path: Path, name: str) -> ModuleType:
-    """Import a file as the module `name`.
+    """Import a file as the module `name`; from then on modules beside it can be imported, too.
 
     Raises:
         ConfigError: it is no Python file.
@@ -61,6 +61,10 @@ def import_file(path: Path, name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     # Registered, so that pickle and dataclasses find the module by its name.
     sys.modules[name] = module
+    # What lies beside it can be imported, and hides nothing that is installed.
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:

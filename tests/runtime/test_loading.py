@@ -1,5 +1,6 @@
-"""Loading a strategy file: each mistake is one sentence, nothing beside it is imported."""
+"""Loading a strategy file: each mistake is one sentence; what lies beside it shadows nothing."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,15 @@ def test_a_file_beside_the_strategy_shadows_nothing(tmp_path: Path) -> None:
     write(tmp_path, "raise RuntimeError('imported')\n", "colorsys.py")
     file = write(tmp_path, "import colorsys\ncolorsys.rgb_to_hsv\n" + GOOD)
     assert type(load_strategy(file)).__name__ == "A"
+
+
+def test_a_module_beside_the_strategy_can_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "beside_the_strategy.py").write_text("FACTOR = 3\n")
+    text = "import beside_the_strategy\n" + GOOD + "    factor = beside_the_strategy.FACTOR\n"
+    for _ in range(2):
+        assert load_strategy(write(tmp_path, text)).factor == 3  # type: ignore[attr-defined]
+    assert sys.path.count(str(tmp_path)) == 1
+    assert sys.path[-1] == str(tmp_path)  # behind all that is installed
