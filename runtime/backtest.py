@@ -292,11 +292,13 @@ class Backtest:
             self._play_events(itertools.dropwhile(lambda e: due(e) < start, source.events()))
         else:
             woven = Strands(strands, self._wanted)
-            if not woven.skip(start):
-                self._play_events(itertools.dropwhile(lambda e: due(e) < start, woven.rest()))
-            elif not play(woven, self._engine, self, self._rules.end):
-                self._play_events(woven.rest())
-            self._foreign += woven.passed
+            try:
+                if not woven.skip(start):
+                    self._play_events(itertools.dropwhile(lambda e: due(e) < start, woven.rest()))
+                elif not play(woven, self._engine, self, self._rules.end):
+                    self._play_events(woven.rest())
+            finally:  # a callback that raises ends it, too
+                self._foreign += woven.passed
         if not self._reason:
             self._catch_up(self._clock.now() + 1)
 

@@ -207,7 +207,7 @@ VENUES = [
         2,
         {
             "/api/v2/order_book/ethusd/": bitstamp.snapshot(bitstamp.US).decode(),
-            "/api/v2/transactions/ethusd/?time=minute": bitstamp.recent(NOW_SECONDS, 5, 3, 2, 1),
+            "/api/v2/transactions/ethusd/?time=": bitstamp.recent(NOW_SECONDS, 5, 3, 2, 1),
         },
     ),
     Venue(

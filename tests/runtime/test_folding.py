@@ -5,7 +5,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from feeds.base import Audit, Subscription
@@ -284,8 +284,12 @@ def observed(plan: Plan, series: Sequence[Series], *, by_columns: bool) -> dict[
     }
 
 
+RAISES = Plan([Resolution.TICK, None, None], None, None, None, {1: "raise"}, Rules())
+
+
 @settings(max_examples=60, deadline=None)
 @given(tapes(), plans())
+@example([[[Trade(Symbol(name), T0, T0, 99.5, 0.0)]] for name in ("AAA", "BBB")], RAISES)
 def test_columns_and_events_give_one_run(series: list[Series], plan: Plan) -> None:
     by_events = observed(plan, series, by_columns=False)
     by_columns = observed(plan, series, by_columns=True)
