@@ -1,6 +1,7 @@
 """Run a strategy: `tidegate run` and `tidegate demo`."""
 
 import os
+import resource
 import signal
 import sys
 import time
@@ -193,6 +194,8 @@ def run_to_exit(
         raise ConfigError("--data is empty: a file or folder of recorded market data is needed")
     settings, ignored = load_settings(config, overrides)
     check_feed_options(overrides["feed"], settings.feed)
+    # No core file: it would hold every key.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     KNOWN.learn_address(settings.feed.url)
     KNOWN.learn_address(settings.feed.rest_url)
     KNOWN.learn_address(settings.feed.proxy)

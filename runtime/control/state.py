@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from runtime.disk import write_whole
 from runtime.errors import AlreadyRunning, ConfigError
 
 LOCK = "lock"
@@ -122,7 +123,7 @@ class StateFolder:
             before = ""
         if file and before != file:
             with suppress(OSError):  # it is a hint: what else cannot be written is told
-                owner.write_text(file, encoding="utf-8")
+                write_whole(owner, file.encode("utf-8", "surrogateescape"))
         return before if file and before != file else ""
 
     def close(self) -> None:

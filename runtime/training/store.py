@@ -255,7 +255,8 @@ class ModelStore:
     def _made(self, slot: str) -> Path:
         place = self._place(slot)
         if not place.is_dir():
-            place.mkdir(mode=0o700, parents=True)
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # its own mode, no default
+            place.mkdir(mode=0o700)
             sync_folder(place.parent)
             sync_folder(self._folder)
         return place

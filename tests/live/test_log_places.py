@@ -4,7 +4,9 @@ import base64
 import json
 import os
 import pty
+import re
 import signal
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -205,3 +207,42 @@ def test_planted_secrets_are_in_no_byte_that_is_written(tmp_path: Path) -> None:
     for secret in (key, token, "AKIDSWORDFISH"):
         found = [form for form in forms(secret) if form.encode() in written]
         assert found == []
+
+
+def test_s20_nothing_that_a_run_leaves_is_readable_by_others(tmp_path: Path) -> None:
+    """Under the most careless umask: logs, journal, models, quota, heartbeat, socket and token."""
+    body = (
+        "def initialize(self):\n"
+        "    self.add_security('SPY', Resolution.TICK)\n"
+        "    self.model = ModelSlot('m')\n"
+        "def fit(self):\n"
+        "    return 1\n"
+        "def on_data(self, slice):\n"
+        "    if not self.model.readiness.is_ready:\n"
+        "        self.train(self.fit, into=self.model)\n"
+        "    else:\n"
+        "        self.market_order('SPY', 1)\n"
+        "        self.log('traded')\n"
+    )
+    before = os.umask(0)
+    try:
+        with Running(
+            tmp_path,
+            *("run", strategy(tmp_path, body), *RATE, "--log-file", str(tmp_path / "run.log")),
+            *("--api", "127.0.0.1:0"),
+        ) as running:
+            running.until("traded")
+            running.until("status")
+            limits = Path(f"/proc/{running.pid}/limits").read_text()
+            assert re.search(r"Max core file size +0 ", limits)
+            left = [
+                (str(path.relative_to(tmp_path)), oct(stat.S_IMODE(path.lstat().st_mode)))
+                for path in [tmp_path / "run.log", *(tmp_path / ".tidegate").rglob("*")]
+                if path.exists() and path.lstat().st_mode & 0o077
+            ]
+            running.send(signal.SIGTERM)
+            assert running.end().code == 0
+    finally:
+        os.umask(before)
+    assert {name for name, _ in left if "Mine" not in name} == set()
+    assert left == []
