@@ -64,6 +64,8 @@ class Redactor:
 
     def hide(self, text: str) -> str:
         """Return the text without any secret."""
+        if len(text) < SHORTEST:
+            return text
         for form in self._forms:
             if form in text:
                 text = text.replace(form, MASK)
@@ -78,8 +80,8 @@ class Redactor:
         )
 
     def hide_cut(self, text: str, most: int) -> str:
-        """Hide what is secret in the first `most` characters, also one that the cut would split."""
-        return self.hide(text[: most + self.longest])[:most] if len(text) > most else text
+        """Return the first `most` characters without any secret, also without a part of one."""
+        return self.hide(text[: most + self.longest])[:most]
 
 
 KNOWN = Redactor()

@@ -99,6 +99,7 @@ def test_a_secret_across_the_cut_is_hidden() -> None:
         shown = known.hide_cut("x" * place + "swordfish-0042" + "y" * 100, 100)
         assert "sword" not in shown
         assert len(shown) <= 100
+    assert known.hide_cut("swordfish-0042", 100) == MASK
 
 
 def test_the_lines_of_a_key_file_are_hidden_each() -> None:
