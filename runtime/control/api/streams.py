@@ -49,8 +49,10 @@ class Streams:
         with _Reader(self):
             found, _ = self._board.lines(0, self._board.newest)
             after = found[-1].number if found else self._board.newest
-            for line in choose(found)[-most:] if most else []:
-                yield self._line(line)
+            if before := choose(found)[-most:] if most else []:
+                yield b"".join(
+                    map(self._line, before)
+                )  # at once: one write, one reader to wait for
             while True:
                 changed = self._changed
                 found, missing = self._board.lines(after, MOST_LINES)

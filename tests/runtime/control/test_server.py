@@ -149,6 +149,27 @@ async def test_row_76_a_reader_that_never_reads_is_cut_and_holds_one_message(
         assert await anyio.to_thread.run_sync(never_read) < 10_000_000
 
 
+async def test_readers_that_leave_at_once_are_no_news(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """asyncio warns on stderr of each write to a socket that has gone."""
+    async with served(folder) as board:
+        for n in range(1000):
+            board.wrote("info", f"line {n}", {"text": "x" * 100})
+
+        def leave() -> None:
+            for _ in range(30):
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.connect(str(folder / "api.sock"))
+                    client.sendall(b"GET /v1/logs/stream?limit=1000 HTTP/1.1\r\n" + HEAD + b"\r\n")
+                board.wrote("info", "later", {})
+
+        await anyio.to_thread.run_sync(leave)
+        closing = STATUS.replace(HEAD, HEAD + b"Connection: close\r\n")
+        assert await talk(folder, closing)  # which comes after what the others have asked for
+    assert [record.message for record in caplog.records] == []
+
+
 async def test_one_connection_too_many_is_cut_and_the_others_are_heard(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
