@@ -5,6 +5,7 @@ subscriptions are not confirmed, so LIVE means that the symbols exist and have b
 connection that breaks is told as an outage with its gap; trades whose ids were seen come once.
 """
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib import import_module
@@ -24,6 +25,7 @@ from feeds.session import ConnectionSettings, only
 TRADES_KEPT = 10_000
 """Trades of a symbol that ccxt keeps between two calls; more would push out the oldest."""
 WORDS = 200
+_URL = re.compile(r"https?://([^/\s]{1,100})\S*")
 CLOSE_SECONDS = 2.0
 
 Read = Callable[[Symbol], Awaitable[list[Event]]]
@@ -296,5 +298,6 @@ def _proxy(url: str | None) -> dict[str, str]:
 
 
 def _words(error: Exception) -> str:
-    """The beginning of what ccxt says, on one line."""
-    return " ".join(str(error).split())[:WORDS] or type(error).__name__
+    """What kind of error it is and the beginning of what it says, on one line, of URLs the host."""
+    text = _URL.sub(r"\1", " ".join(f"{type(error).__name__}: {error}".split()))
+    return text[:WORDS]
