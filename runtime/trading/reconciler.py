@@ -148,6 +148,11 @@ class _Mirror:
         self.due: int | None = None
         self.pending: VenueState | None = None  # waits for its fills
 
+    @property
+    def rests(self) -> bool:
+        """Whether nothing more is to be asked about it."""
+        return self.ended and not self.in_flight and self.due is None and self.pending is None
+
 
 class Reconciler:
     """Takes what is wanted and what was heard; gives reports, and requests to be carried out.
@@ -159,6 +164,9 @@ class Reconciler:
     def __init__(self, acceptance: int = ACCEPTANCE) -> None:
         self._acceptance = acceptance
         self._mirrors: dict[ClientOrderId, _Mirror] = {}
+        self._moving: dict[
+            ClientOrderId, _Mirror
+        ] = {}  # of these, those that have not come to rest
         self._names: dict[str, ClientOrderId] = {}
         self._replaced: set[str] = set()  # the venue's names of what others have taken the place of
         self._updates: list[OrderUpdate] = []
@@ -184,12 +192,18 @@ class Reconciler:
 
     def next_wake(self) -> int | None:
         """When to call `wake`, ns; None: not by itself."""
-        return min((m.due for m in self._mirrors.values() if m.due is not None), default=None)
+        for mirror in [mirror for mirror in self._moving.values() if mirror.rests]:
+            del self._moving[mirror.order.id]
+        return min((m.due for m in self._moving.values() if m.due is not None), default=None)
+
+    def statistics(self) -> tuple[int, int]:
+        """Return how many orders are known, and how many of them have not come to rest."""
+        return len(self._mirrors), len(self._moving)
 
     @property
     def at_rest(self) -> bool:
         """Whether nothing is on its way, nothing unknown, and nothing waits to be reported."""
-        moving = any(m.in_flight or m.lost or m.due is not None for m in self._mirrors.values())
+        moving = any(m.in_flight or m.lost or m.due is not None for m in self._moving.values())
         return not (moving or self._updates or self._requests)
 
     @property
@@ -197,14 +211,14 @@ class Reconciler:
         """Whether the venue owes an answer, or the end of an order that it was asked to end."""
         return any(
             mirror.in_flight or (mirror.cancel and not mirror.ended)
-            for mirror in self._mirrors.values()
+            for mirror in self._moving.values()
         )
 
     # ---- what is wanted ------------------------------------------------------------------------
 
     def submit(self, order: Order, now: int) -> None:
         """Have an order placed, once."""
-        mirror = self._mirrors[order.id] = _Mirror(order, now)
+        mirror = self._mirrors[order.id] = self._moving[order.id] = _Mirror(order, now)
         mirror.in_flight += 1
         self._requests.append(Send(order))
 
@@ -243,6 +257,7 @@ class Reconciler:
         mirror.ended = tracked.state.is_terminal
         mirror.disowned = tracked.state is OrderState.REJECTED
         if not mirror.ended:
+            self._moving[tracked.order.id] = mirror
             self._lose(mirror, now, "the run has begun anew")
             mirror.due = now
 
@@ -276,7 +291,7 @@ class Reconciler:
         wanted: list[str] = []
         symbols: set[Symbol] = set()
         since = now
-        for mirror in self._mirrors.values():
+        for mirror in self._moving.values():
             if mirror.due is None or now < mirror.due:
                 continue
             mirror.due = None
@@ -377,7 +392,7 @@ class Reconciler:
         for state in states:
             there.add(state.venue_id)
             self.seen(state, now)
-        for mirror in self._mirrors.values():
+        for mirror in self._moving.values():
             is_out = mirror.ended or mirror.in_flight or mirror.due is not None
             if not is_out and mirror.venue_id not in there:
                 mirror.due = now
@@ -392,6 +407,7 @@ class Reconciler:
             if mirror.disowned and state.standing is Standing.OPEN:
                 self._take_back(mirror)
             return
+        self._moving[mirror.order.id] = mirror
         if not mirror.cancelling:
             mirror.asks = 0
         mirror.due = None
@@ -509,7 +525,7 @@ class Reconciler:
             tag=EXTERNAL,
             created=state.submitted,
         )
-        mirror = self._mirrors[order.id] = _Mirror(order, state.submitted)
+        mirror = self._mirrors[order.id] = self._moving[order.id] = _Mirror(order, state.submitted)
         mirror.accepted = mirror.external = True
         self._updates.append(OrderUpdate(order.id, UpdateKind.ACCEPTED, state.time, external=order))
         self._notes.append(
@@ -589,6 +605,7 @@ class Reconciler:
     def _take_back(self, mirror: _Mirror) -> None:
         """Cancel an order that came to the venue after it had been given up."""
         if not mirror.cancelling:
+            self._moving[mirror.order.id] = mirror
             mirror.cancelling = True
             mirror.in_flight += 1
             self._requests.append(Cancel(mirror.order.id, mirror.venue_id, mirror.order.symbol))

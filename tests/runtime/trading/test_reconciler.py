@@ -116,6 +116,22 @@ def test_an_answer_and_the_stream_tell_each_thing_once(books: Books) -> None:
     assert core.next_wake() is None
 
 
+def test_what_has_ended_is_looked_at_no_more() -> None:
+    """However many orders there were, an event costs what those that move cost."""
+    books = Books(Reconciler())
+    for number in range(1, 201):
+        made = order(number)
+        books.submit(made)
+        name = f"r-{number}"
+        books.core.answered(Send(made), seen("10", Standing.FILLED, name), NOW)
+        books.core.fill(fill("10", "10", venue_id=f"v-{name}"))
+        assert books.core.next_wake() is None
+    books.hear()
+    assert books.core.statistics() == (200, 0)
+    books.submit(order(201))
+    assert books.core.statistics() == (201, 1)
+
+
 def test_a_lost_answer_is_unknown_until_the_venue_has_told(books: Books) -> None:
     core = books.core
     core.lost(Send(order()), NOW, "no answer")
