@@ -6,8 +6,9 @@ values are the quicker ones where rows are few.
 
 from collections.abc import Sequence
 from itertools import pairwise, repeat
-from typing import NamedTuple, Self, TypeGuard
+from typing import Self, TypeGuard
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -75,7 +76,7 @@ def _fits(event: MarketEvent) -> TypeGuard[Trade]:
     )
 
 
-class Span(NamedTuple):
+class Span(msgspec.Struct, frozen=True, gc=False):
     """Rows from `begin` to before `end`, at least one."""
 
     rows: TradeColumns

@@ -297,7 +297,7 @@ class Backtest:
                     self._play_events(itertools.dropwhile(lambda e: due(e) < start, woven.rest()))
                 elif not play(woven, self._engine, self, self._rules.end):
                     self._play_events(woven.rest())
-            finally:  # a callback that raises ends it, too
+            finally:  # also where a callback raises: every row is accounted for
                 self._foreign += woven.passed
         if not self._reason:
             self._catch_up(self._clock.now() + 1)
@@ -400,6 +400,8 @@ class Backtest:
 
     def _carry_out(self, commands: list[Command], now: int) -> None:
         carry_out(commands, now, self._engine, self._broker, self._do)
+        if not self._pace.has_slow:
+            return
         for name, spent_ms in self._pace.take_slow():
             self._log.debug("slow callback", callback=name, spent_ms=round(spent_ms, 1))
 
@@ -538,8 +540,8 @@ class Backtest:
     def _sample(self, now: int) -> Sample:
         portfolio = self._engine.desk.portfolio
         equity = float(portfolio.equity)
-        exposure = sum(abs(float(held.holdings_value)) for held in portfolio)
-        available = self._training.statistics().quota.available
+        exposure = sum([abs(float(held.holdings_value)) for held in portfolio])
+        available = self._training.available
         return Sample(now, equity, float(portfolio.cash), exposure, available)
 
     def _outcome(self, name: str, audit: Audit) -> Outcome:

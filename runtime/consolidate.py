@@ -36,28 +36,22 @@ class _Consolidator(ABC, Generic[_In, _Out]):
         self.anchor_ns = anchor_ns
         self.late = 0
         """How many arrived too late for the bar they belong to."""
-        self._is_open = False
-        self._start = 0
-        self._end = 0
-        self._finished_until: int | None = None
-
-    @property
-    def next_wake(self) -> int | None:
+        self.next_wake: int | None = None
         """When to call `scan`: the end of the open bar, ns UTC; None while none is open."""
-        return self._end if self._is_open else None
+        self._start = 0
+        self._finished_until: int | None = None
 
     def update(self, event: _In) -> _Out | None:
         """Take one event; return the bar that it finished, whose `received` is the event's."""
         time = event.time
         finished = None
-        if self._is_open and time >= self._end:
+        if self.next_wake is not None and time >= self.next_wake:
             finished = self._finish(event.received)
-        if self._is_open:
+        if self.next_wake is not None:
             self._fold(event)
         else:
-            self._place(time)
+            self._open_at(time)
             self._begin(event)
-            self._is_open = True
         if time < self._start:
             self.late += 1
         return finished
@@ -67,18 +61,19 @@ class _Consolidator(ABC, Generic[_In, _Out]):
         return self._finish_if_ended(now, now)
 
     def _finish_if_ended(self, until: int, received: int) -> _Out | None:
-        return self._finish(received) if self._is_open and self._end <= until else None
+        end = self.next_wake
+        return self._finish(received) if end is not None and end <= until else None
 
-    def _place(self, time: int) -> None:
+    def _open_at(self, time: int) -> None:
         start = time - (time - self.anchor_ns) % self.span_ns
         if self._finished_until is not None and start < self._finished_until:
             start = self._finished_until
         self._start = start
-        self._end = start + self.span_ns
+        self.next_wake = start + self.span_ns
 
     def _finish(self, received: int) -> _Out:
-        self._is_open = False
-        self._finished_until = self._end
+        self._finished_until = self.next_wake
+        self.next_wake = None
         return self._bar(received)
 
     @abstractmethod
@@ -118,17 +113,18 @@ class TradeConsolidator(_OhlcvConsolidator[Trade]):
 
     def fold(self, span: Span) -> None:
         """Take rows of columns at once, none of which ends a bar: all lie before its end."""
-        rows, begin, end = span
+        rows, begin, end = span.rows, span.begin, span.end
         prices = rows.prices[begin:end]
-        if not self._is_open:
-            self._place(rows.times[begin])
-            self._open = self._high = self._low = prices[0]
+        if self.next_wake is None:
+            self._open_at(rows.times[begin])
+            self._open = prices[0]
+            self._high, self._low = max(prices), min(prices)
             self._volume = 0.0
-            self._is_open = True
+        else:
+            self._high = max(self._high, *prices)
+            self._low = min(self._low, *prices)
         if rows.times[begin] < self._start:
             self.late += bisect_left(rows.times, self._start, begin, end) - begin
-        self._high = max(self._high, *prices)
-        self._low = min(self._low, *prices)
         self._close = prices[-1]
         self._volume = reduce(add, rows.sizes[begin:end], self._volume)  # in order, as one by one
 

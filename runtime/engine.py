@@ -170,9 +170,12 @@ class Engine:
         No bar ends before it, nothing is scheduled, and no trade is shown as such: `fold` may take
         them. It is `first` itself, or earlier, where that trade must be told to `process`.
         """
-        until = min([line.quiet_until(first) for line in self.desk.lines.values()])
-        wake = self.next_wake()
-        return until if wake is None else min(until, wake)
+        until = self.next_wake()
+        for line in self.desk.lines.values():
+            quiet = line.quiet_until(first)
+            if until is None or quiet < until:
+                until = quiet
+        return first if until is None else until
 
     def fold(self, spans: Iterable[Span], now: int) -> None:
         """Take trades before `quiet_until`, of symbols that are added, as `process` would do.
@@ -274,13 +277,15 @@ class Engine:
         """Close the bars that ended at `now` or before, of whatever symbol."""
         if self._wake is None or self._wake > now:
             return
+        self._wake = None
         for line in self.desk.lines.values():
             wake = line.next_wake()
             if wake is not None and wake <= now:
                 line.scan(now, out)  # type: ignore[arg-type]  # a list that also takes gaps
                 self._ended += line.take_ended()
-        wakes = (line.next_wake() for line in self.desk.lines.values())
-        self._wake = min((wake for wake in wakes if wake is not None), default=None)
+                wake = line.next_wake()
+            if wake is not None and (self._wake is None or wake < self._wake):
+                self._wake = wake
 
     def _turn(self, out: list[MarketEvent | Gap]) -> None:
         """Call the strategy with what a batch came to, moment by moment."""

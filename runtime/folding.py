@@ -55,7 +55,7 @@ def play(strands: Strands, engine: Engine, shell: Shell, end: int | None) -> boo
     """
     end = NEVER if end is None else end
     while (at := strands.head) < end and not shell.is_over:
-        if strands.reach(at + 1) <= at:
+        if not strands.pass_others(at + 1):
             return False
         shell.arrive(at)
         until = min(_quiet_until(at, strands, engine, shell), end)

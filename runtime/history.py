@@ -251,7 +251,8 @@ class TickHistory(_Rows):
 
     def _pack_all(self) -> None:
         while self._unpacked:
-            rows, begin, end = self._unpacked.popleft()
+            span = self._unpacked.popleft()
+            rows, begin, end = span.rows, span.begin, span.end
             packed = np.zeros(end - begin, self._dtype)
             packed["time"] = rows.time[begin:end]
             packed["price"] = rows.price[begin:end]

@@ -24,6 +24,7 @@ from runtime.history import BarHistory, BarWindow, TickHistory, TickWindow
 from runtime.securities import Resolution, Security
 
 BarHandler = Callable[[Bar], None]
+Consolidator = TradeConsolidator | QuoteConsolidator | BarConsolidator | QuoteBarConsolidator
 INFINITY = float("inf")
 
 
@@ -53,15 +54,20 @@ class SymbolLine:
         self._quotes = None if ticks else QuoteConsolidator(symbol, span)
         self._bars = None if ticks else BarConsolidator(symbol, span)
         self._quote_bars = None if ticks else QuoteBarConsolidator(symbol, span)
+        self._consolidators: list[Consolidator] = [
+            each
+            for each in (self._trades, self._quotes, self._bars, self._quote_bars)
+            if each is not None
+        ]
         self._ended: list[Ended] = []
         self._has_trades = self._has_quotes = False
 
     def consolidate(self, span_ns: int, handler: BarHandler) -> None:
         """Build bars of `span_ns` as well and hand them to `handler`."""
         symbol = self.security.symbol
-        self._authors.append(
-            (TradeConsolidator(symbol, span_ns), BarConsolidator(symbol, span_ns), handler)
-        )
+        trades, bars = TradeConsolidator(symbol, span_ns), BarConsolidator(symbol, span_ns)
+        self._authors.append((trades, bars, handler))
+        self._consolidators += (trades, bars)
 
     def take(self, event: MarketEvent, out: list[MarketEvent]) -> None:
         """Take one event; append what on_data should see to `out`."""
@@ -154,14 +160,12 @@ class SymbolLine:
 
     def next_wake(self) -> int | None:
         """Return when the first open bar ends, ns UTC, or None while none is open."""
-        wakes = [
-            consolidator.next_wake
-            for consolidator in (self._trades, self._quotes, self._bars, self._quote_bars)
-            if consolidator is not None
-        ]
-        for trades, bars, _ in self._authors:
-            wakes += (trades.next_wake, bars.next_wake)
-        return min((wake for wake in wakes if wake is not None), default=None)
+        first: int | None = None
+        for consolidator in self._consolidators:
+            wake = consolidator.next_wake
+            if wake is not None and (first is None or wake < first):
+                first = wake
+        return first
 
     def take_ended(self) -> list[Ended]:
         """Return the bars that have ended since the last call, in order, and forget them."""

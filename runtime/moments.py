@@ -27,6 +27,8 @@ def split(events: list[MarketEvent | Gap], ended: Sequence[Ended]) -> list[Momen
         events: what on_data should see, in order of arrival.
         ended: every bar that has ended, at least one: those in `events`, and those of handlers.
     """
+    if _end_together(ended):
+        return [Moment(events, list(ended))]
     seen: Counter[tuple[object, ...]] = Counter()
     moments: dict[tuple[int, int], Moment] = {}
     places: dict[int, list[tuple[int, int]]] = {}
@@ -38,8 +40,6 @@ def split(events: list[MarketEvent | Gap], ended: Sequence[Ended]) -> list[Momen
         moments.setdefault(key, Moment([], [])).ended.append(each)
         if each.handler is None:
             places.setdefault(id(each.bar), []).append(key)
-    if len(moments) == 1:
-        return [Moment(events, list(ended))]
     keys = sorted(moments)
     at = 0
     for event in events:
@@ -51,3 +51,16 @@ def split(events: list[MarketEvent | Gap], ended: Sequence[Ended]) -> list[Momen
             at += 1
         moments[keys[at]].events.append(event)
     return [moments[key] for key in keys]
+
+
+def _end_together(ended: Sequence[Ended]) -> bool:
+    """Whether all ended at one time, and none comes twice: as a rule."""
+    if len(ended) == 1:
+        return True
+    end = ended[0].bar.end_time
+    kinds = set()
+    for bar, handler in ended:
+        if bar.end_time != end:
+            return False
+        kinds.add((bar.symbol, type(bar), id(handler)))
+    return len(kinds) == len(ended)

@@ -74,7 +74,17 @@ class Rhythm:
 
     def _reckon(self) -> None:
         spans, self._unreckoned = self._unreckoned, []
-        for rows, begin, end in spans:
-            for now in dict.fromkeys(rows.times[begin:end]):
-                if now != self._last:  # a moment may go on from one block into the next
-                    self.beat(now)
+        for span in spans:
+            times = span.rows.times[span.begin : span.end]
+            place = 0
+            while self._beats < 2 and place < len(times):
+                if times[place] != self._last:  # a moment may go on from one block into the next
+                    self.beat(times[place])
+                place += 1
+            last, pause, beats = self._last, self._pause, self._beats
+            for now in times[place:]:  # as `beat` does, without the calls
+                if now != last:
+                    pause += _WEIGHT * (now - last - pause)
+                    last = now
+                    beats += 1
+            self._last, self._pause, self._beats = last, pause, beats

@@ -51,6 +51,11 @@ class Strand:
         self._odd: Block | None = None
         self._read()
 
+    @property
+    def known_until(self) -> int:
+        """Up to when `reach` has nothing to read, ns UTC."""
+        return min(self._last, self._in_order_until)
+
     def reach(self, limit: int) -> int:
         """Read until a row at `limit` or later is there; return up to when rows are in order.
 
@@ -105,10 +110,12 @@ class Strands:
     Attributes:
         wanted: the symbols that are.
         passed: how many rows of others were passed over.
+        head: the time of the next row that is wanted, ns UTC, or NEVER.
     """
 
     def __init__(self, strands: Sequence[Strand], wanted: Container[Symbol]) -> None:
         self._all = strands
+        self._reached = 0
         self.passed = 0
         self.choose(wanted)
 
@@ -117,11 +124,7 @@ class Strands:
         self.wanted = wanted
         self._wanted = [strand for strand in self._all if strand.symbol in wanted]
         self._others = [strand for strand in self._all if strand.symbol not in wanted]
-
-    @property
-    def head(self) -> int:
-        """The time of the next row that is wanted, ns UTC, or NEVER."""
-        return min([strand.head for strand in self._wanted], default=NEVER)
+        self.head = min([strand.head for strand in self._wanted], default=NEVER)
 
     def head_of(self, symbol: Symbol) -> int:
         """The time of the next row of one symbol, or NEVER."""
@@ -129,8 +132,10 @@ class Strands:
 
     def reach(self, limit: int) -> int:
         """Read all up to `limit`; return the time up to which all are in order."""
-        for strand in self._all:
-            limit = strand.reach(limit)
+        if limit > self._reached:
+            for strand in self._all:
+                limit = strand.reach(limit)
+            self._reached = min([strand.known_until for strand in self._all], default=NEVER)
         return limit
 
     def take(self, limit: int) -> list[Span]:
@@ -139,9 +144,12 @@ class Strands:
             if strand.head < limit:
                 self.passed += sum(span.length for span in strand.take(limit))
         taken: list[Span] = []
+        head = NEVER
         for strand in self._wanted:
             if strand.head < limit:
                 taken += strand.take(limit)
+            head = min(head, strand.head)
+        self.head = head
         return taken
 
     def pass_others(self, limit: int) -> bool:
@@ -156,6 +164,7 @@ class Strands:
         reached = self.reach(limit)
         for strand in self._all:
             strand.take(reached)
+        self.choose(self.wanted)
         return reached >= limit
 
     def rest(self) -> Iterator[MarketEvent]:

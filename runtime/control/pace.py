@@ -42,6 +42,11 @@ class Pace:
             if spent_ms > self._slow_ms:
                 self._slow.append((name, spent_ms))
 
+    @property
+    def has_slow(self) -> bool:
+        """Whether `take_slow` has something."""
+        return bool(self._slow)
+
     def take_slow(self) -> list[Slow]:
         """Return the callbacks over the budget since the last call, with their ms."""
         slow, self._slow = self._slow, []

@@ -154,8 +154,11 @@ class Portfolio:
     @property
     def holdings_value(self) -> Decimal:
         """What is held, at the last prices: shorts count negative."""
-        with localcontext(EXACT):
-            return sum((held.holdings_value for held in self), ZERO)
+        total = ZERO
+        for position in self._positions.values():
+            if position.quantity:
+                total = EXACT.add(total, position.holdings_value)
+        return total
 
     @property
     def equity(self) -> Decimal:

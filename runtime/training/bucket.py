@@ -126,7 +126,8 @@ class LeakyBucket:
 
     def peek(self, now: int) -> int:
         """Return how many tokens a consumer would find at `now`; changes nothing."""
-        return self.forecast(now).available
+        with self._lock:
+            return self._available if now < self._next_refill else self._at(now)[0]
 
     def snapshot(self) -> BucketState:
         """Return the state for storing."""

@@ -246,6 +246,11 @@ class TrainingManager:
         self._queue.is_held = held
         self._follow(could_start, "the market has opened")
 
+    @property
+    def available(self) -> int:
+        """How many minutes the quota has left."""
+        return self._quota.available
+
     def statistics(self) -> TrainingStatistics:
         """Return a snapshot."""
         return self._report.statistics()

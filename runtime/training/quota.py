@@ -114,6 +114,11 @@ class TrainingQuota:
         finally:
             self._line.remove(place)
 
+    @property
+    def available(self) -> int:
+        """How many tokens a consumer would find now; changes nothing."""
+        return self.bucket.peek(self._clock())
+
     def statistics(self) -> QuotaStatistics:
         """Return the bucket as a consumer would find it now; changes nothing."""
         bucket = self.bucket

@@ -295,3 +295,19 @@ def test_columns_and_events_give_one_run(series: list[Series], plan: Plan) -> No
     by_columns = observed(plan, series, by_columns=True)
     for what, expected in by_events.items():
         assert by_columns[what] == expected, what
+
+
+def test_rows_that_nobody_wants_are_counted_where_a_callback_raises() -> None:
+    foreign = [Trade(SYMBOLS[1], T0 + n * SECOND, T0 + n * SECOND, 1.0, 1.0) for n in range(9)]
+    wanted = [trade for trade in map(_as_first, foreign) if trade.time % (2 * SECOND) == 0]
+    plan = Plan([Resolution.SECOND, None, None], None, None, None, {2: "raise"}, Rules())
+    found = [
+        observed(plan, [[wanted], [foreign]], by_columns=by_columns) for by_columns in (False, True)
+    ]
+    assert found[0]["feed"] == found[1]["feed"]
+    assert found[1]["feed"].foreign > 0
+    assert "a mistake" in found[1]["failure"]
+
+
+def _as_first(trade: Trade) -> Trade:
+    return Trade(SYMBOLS[0], trade.time, trade.received, trade.price, trade.size)
