@@ -15,7 +15,8 @@ from feeds.events import AssetClass, Bar, Gap, Malformed, MarketEvent, Quote, Sy
 from feeds.files.lines import check_archive, read_lines
 from feeds.numbers import exact_ns
 from feeds.protocols.base import VenueProtocol
-from feeds.protocols.binance import FUTURES, BinanceProtocol
+from feeds.protocols.binance import BinanceProtocol
+from feeds.protocols.binance_books import FUTURES
 from feeds.protocols.bitstamp import BitstampProtocol
 from feeds.protocols.bybit import BybitProtocol
 from feeds.protocols.coinbase import CoinbaseProtocol

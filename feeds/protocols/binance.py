@@ -2,8 +2,7 @@
 
 Trades are numbered by one: a duplicate is dropped, a jump is told as a Gap before the trade that
 shows it. The best quotes of spot carry no time and get that of arrival. A candle counts once it is
-closed. The venue acknowledges any name, so a list of its symbols says which exist. A book is a REST
-snapshot and the changes from it on, each of which must follow the one before.
+closed. The venue acknowledges any name, so a list of its symbols says which exist.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from feeds.base import Subscription
-from feeds.book import Book, BookState
 from feeds.continuity import Continuity
 from feeds.events import SECOND, Event, Gap, Symbol
 from feeds.protocols import binance_wire as wire
@@ -22,22 +20,25 @@ from feeds.protocols.base import (
     Options,
     Rate,
     SymbolState,
-    VenueCore,
     VenueProtocol,
     VenueSpec,
 )
-from feeds.protocols.books import Books
-from feeds.protocols.diffs import Diff, Diffs
-from feeds.protocols.names import Names
-from feeds.symbols import BINANCE_QUOTES, split_pair
+from feeds.protocols.binance_books import (
+    FUTURES,
+    PAGE,
+    SPOT,
+    UNREADABLE,
+    US,
+    BinanceBooks,
+    BinanceMarket,
+    Payload,
+    name_of,
+)
 
 TOPICS_PER_FRAME = 200
 """Topics in one SUBSCRIBE."""
 LIST_PATIENCE = 5 * SECOND
 """How long the list of symbols is waited for; without it, what is acknowledged counts as served."""
-SNAPSHOT_RETRY = 5 * SECOND
-PAGE = 1_000
-"""Most rows of one REST answer: levels of a side, or trades."""
 
 _KINDS = {
     "trade": "trade",
@@ -47,36 +48,9 @@ _KINDS = {
     "depth@100ms": "depthUpdate",
 }
 _encode = msgspec.json.Encoder().encode
-_UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError, OverflowError)
-Payload = bytes | msgspec.Raw
 
 
-class BinanceMarket(msgspec.Struct, frozen=True):
-    """In what the venue's markets differ.
-
-    `trades` is the stream of trades. `rest` is before every REST path. `has_bars`: candles are on
-    the same connection. `is_chained`: changes of a book name the one before.
-    """
-
-    name: str
-    path: str
-    rest: str
-    trades: str
-    has_bars: bool
-    is_chained: bool
-
-
-SPOT = BinanceMarket("binance", "/stream", "/api/v3", "aggTrade", has_bars=True, is_chained=False)
-US = msgspec.structs.replace(SPOT, name="binance-us")
-# Since April 2026 futures serve trades, quotes and depth under /public, and everything else
-# (aggTrade and candles) under /market; what is asked for in the wrong place is acknowledged and
-# stays silent.
-FUTURES = BinanceMarket(
-    "binance-futures", "/public/stream", "/fapi/v1", "trade", has_bars=False, is_chained=True
-)
-
-
-class BinanceProtocol(VenueCore):
+class BinanceProtocol(BinanceBooks):
     """One connection's protocol; without subscriptions it reads whatever comes, as of a capture."""
 
     def __init__(
@@ -86,18 +60,12 @@ class BinanceProtocol(VenueCore):
         continuity: Continuity | None = None,
         market: BinanceMarket = SPOT,
     ) -> None:
-        super().__init__(market.name, subscriptions, continuity)
+        super().__init__(market, subscriptions, continuity)
         self.path = market.path
-        self._market = market
         self._has_book = options.book
         self._channels = [market.trades, "depth@100ms" if options.book else "bookTicker"]
         if options.bars and market.has_bars:
             self._channels.append("kline_1m")
-        self._names = Names(lambda name: split_pair(name, BINANCE_QUOTES), _name)
-        for symbol in self.symbols:
-            self._names.ask(symbol)
-        self._books = Books(market.name, None, self._ask_snapshot)
-        self._diffs = Diffs()
         self._read: dict[str, Callable[[Payload, int], list[Event]]] = {
             "trade": self._on_trade,
             "aggTrade": self._on_aggregate,
@@ -115,10 +83,6 @@ class BinanceProtocol(VenueCore):
         self._unlisted: dict[Symbol, None] = {}  # acknowledged, and the list is being waited for
         self._list_due: int | None = None
         self._quoted: set[Symbol] = set()
-        self._fresh: set[Symbol] = set()  # books whose snapshot has met no change yet
-        self._snapshots_due: dict[Symbol, int] = {}
-        self._diffs.clear()
-        self._books.restart()
 
     # --- what goes out -------------------------------------------------------------------------
 
@@ -126,6 +90,7 @@ class BinanceProtocol(VenueCore):
         """Forget the connection that was; counts and continuity stay."""
         super().restart()
         self._forget()
+        self._forget_books()
 
     def connected(self, now: int) -> None:
         """Queue the subscriptions."""
@@ -145,14 +110,11 @@ class BinanceProtocol(VenueCore):
         """Take symbols out; while connected, say so."""
         gone = [symbol for symbol in symbols if self.symbols.pop(symbol, None) is not None]
         for symbol in gone:
-            self._books.drop(symbol)
+            self._drop_book(symbol)
             self.refused.pop(symbol, None)
             self._names.forget(symbol)
-            self._diffs.take(symbol)
-            self._snapshots_due.pop(symbol, None)
             self._unlisted.pop(symbol, None)
             self._quoted.discard(symbol)
-            self._fresh.discard(symbol)
         if self._is_connected:
             self._send_topics("UNSUBSCRIBE", gone)
 
@@ -160,7 +122,7 @@ class BinanceProtocol(VenueCore):
         count = TOPICS_PER_FRAME // len(self._channels)
         for first in range(0, len(symbols), count):
             part = symbols[first : first + count]
-            topics = [f"{_name(s).lower()}@{channel}" for s in part for channel in self._channels]
+            topics = [f"{name_of(s).lower()}@{channel}" for s in part for channel in self._channels]
             frame = {"method": method, "params": topics, "id": self._next_id}
             self.send(_encode(frame).decode())
             self._unanswered[self._next_id] = list(part) if method == "SUBSCRIBE" else []
@@ -191,7 +153,7 @@ class BinanceProtocol(VenueCore):
             if head.stream is not None and head.data:
                 return self._on_topic(head.stream, head.data, received)
             return self._on_frame(head, frame, received)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             return self.unreadable(error, data, received)
 
     def _on_topic(self, stream: str, payload: msgspec.Raw, received: int) -> list[Event]:
@@ -294,7 +256,7 @@ class BinanceProtocol(VenueCore):
             if kind == "depth":
                 return self._on_snapshot(rest, status, body, received)
             return self._on_history(rest, status, body, received)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             if kind == "list":
                 self._activate(self._unlisted)
             return self.unreadable(error, body, received)
@@ -306,95 +268,15 @@ class BinanceProtocol(VenueCore):
         rows = {row.symbol: row for row in wire.decode_listed(body)}
         waiting = list(self._unlisted)
         for symbol in waiting:
-            if _name(symbol) not in rows:
+            if name_of(symbol) not in rows:
                 self.refuse(symbol, f"{self.venue} has no {symbol}")
         self._activate(waiting)
         quotes: list[Event] = [
             wire.quote_of(top, symbol, received)
             for symbol in waiting
-            if symbol not in self._quoted and (top := _top(rows.get(_name(symbol)))) is not None
+            if symbol not in self._quoted and (top := _top(rows.get(name_of(symbol)))) is not None
         ]
         return self.outcome(quotes, "list of symbols")
-
-    # --- books ---------------------------------------------------------------------------------
-
-    def _ask_snapshot(self, symbol: Symbol) -> None:
-        self._snapshots_due.pop(symbol, None)
-        name = _name(symbol)
-        path = f"{self._market.rest}/depth?symbol={name}&limit={PAGE}"
-        self.ask(HttpGet(path, f"depth:{name}", symbol))
-
-    def _ignore_depth(self, payload: Payload, received: int) -> list[Event]:
-        return self.ignore("depthUpdate")
-
-    def _on_depth(self, payload: Payload, received: int) -> list[Event]:
-        try:
-            it = wire.decode_depth(payload)
-            time = wire.moment(it.E if it.T is None else it.T)
-        except _UNREADABLE as error:
-            return self._lose(payload, error, received)
-        symbol = self._names.find(it.s)
-        if symbol is None:
-            return self.ignore("symbol not asked for")
-        book = self._books.of(symbol)
-        diff = Diff(it.U, it.u, it.pu if self._market.is_chained else it.U - 1, time, it.b, it.a)
-        if book.state is BookState.EMPTY:
-            self._diffs.keep(symbol, diff)
-            return self.ignore("depthUpdate before its snapshot")
-        self._apply(book, diff)
-        return self.outcome(self._settle(book, time, received), "depthUpdate")
-
-    def _lose(self, payload: Payload, error: Exception, received: int) -> list[Event]:
-        """Give up the book of a change that cannot be read; if it names none, the next shows it."""
-        events = self.unreadable(error, bytes(payload), received)
-        try:
-            symbol = self._names.find(wire.decode_depth_head(payload).s)
-        except _UNREADABLE:
-            return events
-        if symbol is not None and (book := self._books.of(symbol)).is_valid:
-            book.invalidate("a change could not be read")
-            events += self._settle(book, received, received)
-        return events
-
-    def _apply(self, book: Book, diff: Diff) -> None:
-        if book.symbol not in self._fresh:
-            book.update(diff.bids, diff.asks, diff.last, diff.follows)
-            return
-        assert book.sequence is not None  # noqa: S101 - every snapshot has one
-        # The first change that counts is the one in which the snapshot was taken, or ends.
-        wanted = book.sequence if self._market.is_chained else book.sequence + 1
-        if diff.last < wanted:
-            return
-        if diff.first > wanted:
-            book.invalidate(f"its snapshot is of {book.sequence}, the next change of {diff.first}")
-            return
-        self._fresh.discard(book.symbol)
-        book.update(diff.bids, diff.asks, diff.last)
-
-    def _on_snapshot(self, name: str, status: int, body: bytes, received: int) -> list[Event]:
-        symbol = self._names.find(name)
-        if symbol is None:
-            return self.ignore("answer for a symbol that is gone")
-        self._snapshots_due[symbol] = received + SNAPSHOT_RETRY
-        if status != 200:
-            return self.ignore("no snapshot")
-        it = wire.decode_depth_snapshot(body)
-        oldest = self._diffs.oldest(symbol)
-        if oldest is not None and it.last + (not self._market.is_chained) < oldest.first:
-            return self.ignore("snapshot older than the changes")
-        del self._snapshots_due[symbol]
-        book = self._books.of(symbol)
-        time = received if it.T is None else wire.moment(it.T)
-        is_whole = max(len(it.bids), len(it.asks)) < PAGE
-        if book.snapshot(it.bids, it.asks, it.last, is_whole=is_whole):
-            self._fresh.add(symbol)
-            for diff in self._diffs.take(symbol):
-                self._apply(book, diff)
-                time = diff.time
-        return self.outcome(self._settle(book, time, received), "snapshot")
-
-    def _settle(self, book: Book, time: int, received: int) -> list[Event]:
-        return self._books.settle(book, time, received, mended=book.symbol not in self._fresh)
 
     # --- gaps ----------------------------------------------------------------------------------
 
@@ -402,7 +284,7 @@ class BinanceProtocol(VenueCore):
         """Return the request for the trades of a gap."""
         if gap.symbol is None or not gap.numbers:
             return None
-        return self._history(_name(gap.symbol), gap.numbers[0], gap.numbers[-1])
+        return self._history(name_of(gap.symbol), gap.numbers[0], gap.numbers[-1])
 
     def _history(self, name: str, first: int, last: int) -> HttpGet:
         rest, symbol = self._market.rest, self._names.find(name)
@@ -439,10 +321,6 @@ class BinanceProtocol(VenueCore):
 
 def _number(row: wire.HistoryTrade | wire.HistoryAggregate) -> int:
     return row.t
-
-
-def _name(symbol: Symbol) -> str:
-    return symbol.replace("/", "").upper()
 
 
 def _id(answered: int | str | None) -> int:

@@ -15,15 +15,8 @@ from feeds.base import Subscription
 from feeds.events import SECOND, AssetClass, Bar, Event, Gap, Quote, Symbol, Trade
 from feeds.files.capture import parse_line
 from feeds.protocols.base import HttpGet, Options, SymbolState
-from feeds.protocols.binance import (
-    FUTURES,
-    LIST_PATIENCE,
-    SNAPSHOT_RETRY,
-    SPOT,
-    TOPICS_PER_FRAME,
-    BinanceMarket,
-    BinanceProtocol,
-)
+from feeds.protocols.binance import LIST_PATIENCE, TOPICS_PER_FRAME, BinanceProtocol
+from feeds.protocols.binance_books import FUTURES, SNAPSHOT_RETRY, SPOT, BinanceMarket
 from feeds.protocols.diffs import WAITING
 from tests.feeds.venue_kit import NOW, frames_of, mutated, take
 
