@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -88,12 +89,25 @@ async def stretch(seconds: float, socket: Path, case: tuple[str, int] | None) ->
         await anyio.to_thread.run_sync(stack.enter_context, watched)
         await anyio.sleep(SETTLE_SECONDS)
         AGES.clear()
+        spent, began = _api_ns(), time.monotonic_ns()
         await anyio.sleep(seconds)
+        share = (_api_ns() - spent) / (time.monotonic_ns() - began)
         ages = np.array(AGES) / 1e6
         rss = _rss_mb()
         await anyio.to_thread.run_sync(stack.pop_all().close)
     figures = {name: float(np.quantile(ages, q)) for name, q in QUANTILES.items()}
-    return {**figures, "ticks_per_s": len(ages) / seconds, "rss_mb": rss}
+    return {
+        **figures,
+        "ticks_per_s": len(ages) / seconds,
+        "rss_mb": rss,
+        "api_cpu_percent": 100 * share,
+    }
+
+
+def _api_ns() -> int:
+    """Return what the API's thread has had of a processor, ns, whoever else uses the machine."""
+    thread = next(each for each in threading.enumerate() if each.name == "control-api")
+    return int(Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text().split()[0])
 
 
 def _rss_mb() -> float:
@@ -171,9 +185,11 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=5)
     arguments = parser.parse_args()
     rows = table(anyio.run(measure, arguments.rate, arguments.seconds, arguments.passes))
-    print(f"{'readers':<30}{'p50':>9}{'p99':>9}{'p99.9':>9}{'max':>9}{'RSS MB':>9}  p99/nobody")
+    heads = "".join(f"{head:>9}" for head in ("p50", "p99", "p99.9", "max", "RSS MB"))
+    print(f"{'readers':<30}{heads}{'API cpu %':>10}  p99/nobody")
     for row in rows:
         times = "".join(f"{row[key]:>9.3f}" for key in ("p50", "p99", "p99.9", "max", "rss_mb"))
+        times += f"{row['api_cpu_percent']:>10.2f}"
         print(f"{row['readers']:<30}{times}  {row['p99_ratio']}")
     print("ms from sending to on_data; budget: 20 streams not to be told from 20 readers of a pipe")
     print(json.dumps(rows))
