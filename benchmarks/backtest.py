@@ -31,8 +31,10 @@ import structlog
 from benchmarks.bare_loop import Loop, Row
 from benchmarks.crosses import EmaCrosses
 from feeds.base import Audit, Source, Subscription
-from feeds.events import MarketEvent
+from feeds.columns import TradeColumns
+from feeds.events import MarketEvent, Symbol
 from feeds.files import open_source
+from feeds.files.strands import Strand
 from runtime.loading import load_strategy
 from runtime.settings import load_settings
 from runtime.simulation import build_backtest
@@ -42,6 +44,7 @@ DAY = Path("lean/equity/usa/tick/spy/20131007_trade.zip")
 MEMBER = "20131007_spy_Trade_Tick.csv"
 OPEN_MS = 34_200_000  # 9:30, ms after midnight
 SYMBOLS, STRETCH = 100, 10_000
+BLOCK = 8_192
 OTHER = Path(__file__).with_name("backtest_nautilus.py")
 STRATEGY = Path(__file__).parent.parent / "strategies" / "ema_cross.py"
 
@@ -128,6 +131,13 @@ class FromMemory:
         source = open_source(zips)
         self._events = list(source.events())
         self._audit = source.audit()
+        series: dict[Symbol, list[MarketEvent]] = {}
+        for event in self._events:
+            series.setdefault(event.symbol, []).append(event)
+        self._series = {
+            symbol: [columns_of(events[n : n + BLOCK]) for n in range(0, len(events), BLOCK)]
+            for symbol, events in series.items()
+        }
 
     @property
     def rows(self) -> list[Row]:
@@ -146,9 +156,25 @@ class FromMemory:
         """Go through them."""
         return iter(self._events)
 
+    def strands(self) -> list[Strand]:
+        """Go through them by symbol, in columns."""
+        return [Strand(symbol, iter(blocks)) for symbol, blocks in self._series.items()]
+
     def audit(self) -> Audit:
         """Return the counts of the reading."""
         return self._audit
+
+
+def columns_of(events: Sequence[MarketEvent]) -> TradeColumns:
+    """The columns of trades that are in order of time.
+
+    Raises:
+        ValueError: they are not.
+    """
+    columns = TradeColumns.of(events)
+    if columns is None:
+        raise ValueError("the ticks of the benchmark are no trades in order of time")
+    return columns
 
 
 def through_tidegate(
