@@ -179,7 +179,7 @@ LONG = """
     found.snapshot.time = from + n * 1e9;
     found.snapshot.status.ticks += 100;
     found.snapshot.prices = { SPY: 100 + Math.sin(n / 100) };
-    if (n % 60) { grow(state.curve, from / NS + n, 1); grow(state.loop, from / NS + n, 1, 1);
+    if (n % 300) { grow(state.curve, from / NS + n, 1); grow(state.loop, from / NS + n, 1, 1);
       grow(state.quota, from / NS + n, 1); grow(state.prices.get("SPY"), from / NS + n, 1); }
     else show(found);
     if (n % 10 === 0) take("line", { time: from, level: "info", event: `line ${n}`, fields: {} });
@@ -199,7 +199,7 @@ def test_a_page_left_open_for_days_holds_no_more_than_one_of_hours(
         running.until("<b>going</b>")
         page, faults = opened(browser, f"http://127.0.0.1:{port}/#token={TOKEN}")
         expect(page.locator("#models")).to_contain_text("v2")
-        first, second = page.evaluate(LONG, 6), page.evaluate(LONG, 24)
+        first, second = page.evaluate(LONG, 3), page.evaluate(LONG, 6)
         assert second[1:] == [3600, 3600, 3600, 3600, 4, 1000]
         assert abs(second[0] - first[0]) < 20  # elements
         assert faults == []
