@@ -25,7 +25,7 @@ from runtime.callbacks import Callbacks, Unwatched, Watch, require_plain_callbac
 from runtime.commands import Command
 from runtime.desk import Desk
 from runtime.errors import StrategyError
-from runtime.lines import Ended, SymbolLine
+from runtime.lines import Ended
 from runtime.moments import split
 from runtime.schedule.local_time import in_zone
 from runtime.slices import MARKET_KINDS, build_slice
@@ -193,7 +193,9 @@ class Engine:
             line.fold(span)
             desk.portfolio.mark(symbol, line.security.price)
             desk.rhythms[symbol].follow(span)
-            self._remember_wake(line)
+            wake = line.next_wake()
+            if wake is not None and (self._wake is None or wake < self._wake):
+                self._wake = wake
 
     def next_wake(self) -> int | None:
         """Return when `advance` is next due, ns UTC: the end of a bar, or what is scheduled."""
@@ -265,13 +267,10 @@ class Engine:
         line = self.desk.lines[symbol]
         self.desk.portfolio.mark(symbol, line.security.price)
         self.desk.rhythms[symbol].beat(self.desk.now_ns)
-        self._remember_wake(line)
-        self._ended += line.take_ended()
-
-    def _remember_wake(self, line: SymbolLine) -> None:
         wake = line.next_wake()
         if wake is not None and (self._wake is None or wake < self._wake):
             self._wake = wake
+        self._ended += line.take_ended()
 
     def _close(self, now: int, out: list[MarketEvent | Gap]) -> None:
         """Close the bars that ended at `now` or before, of whatever symbol."""

@@ -160,6 +160,8 @@ class SymbolLine:
 
     def next_wake(self) -> int | None:
         """Return when the first open bar ends, ns UTC, or None while none is open."""
+        if not self._consolidators:
+            return None
         first: int | None = None
         for consolidator in self._consolidators:
             wake = consolidator.next_wake
@@ -169,6 +171,8 @@ class SymbolLine:
 
     def take_ended(self) -> list[Ended]:
         """Return the bars that have ended since the last call, in order, and forget them."""
+        if not self._ended:
+            return []
         ended, self._ended = self._ended, []
         return ended
 
