@@ -13,7 +13,7 @@ BODY = """
 def initialize(self):
     self.add_security('SPY', Resolution.TICK)
     self.mean, self.spread = ModelSlot('mean'), ModelSlot('spread')
-    self.n, self.bias, self.fills = 0, 0.0, 0
+    self.n, self.bias, self.fills, self.stop = 0, 0.0, 0, None
 def fit(self):
     return float(self.tick_history('SPY', 500).price.mean())
 def fit_beside(self):
@@ -31,6 +31,10 @@ def on_data(self, slice):
         side = 1 if price < self.mean.current + self.bias / 10 else -1
         self.market_order('SPY', side * (self.mean.version + 3 * self.spread.version))
         self.limit_order('SPY', -side, round(price * (1 + side * 0.0005), 2), f'{self.bias}')
+        self.stop = self.stop_market_order('SPY', -side, round(price * (1 - side * 0.002), 2))
+    elif self.stop is not None:
+        self.stop.update(stop_price=round(self.securities['SPY'].price * 0.99, 2))
+        self.stop = None
     if self.n % 50 == 0:
         self.liquidate('SPY')
     if self.spread.version >= 2 and self.mean.version >= 2 and self.fills > 12:
