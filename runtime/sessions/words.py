@@ -13,6 +13,7 @@ import msgspec
 
 from feeds.events import Bar, Gap, Malformed, Quote, QuoteBar, Status, Trade
 from runtime.commands import AmendOrder, CancelOrder, Command, Submit
+from runtime.trading.daily_loss import DayBegun
 from runtime.trading.orders import (
     ClientOrderId,
     Fill,
@@ -141,6 +142,7 @@ class TakenOver(msgspec.Struct, frozen=True, tag="account"):
     cash: str | None
     orders: list[tuple[Order, OrderState, str]]
     fills: list[Fill]
+    day: DayBegun | None = None
 
 
 class Ended(msgspec.Struct, frozen=True, tag="end"):
@@ -216,6 +218,7 @@ def taken_over(found: Recovered) -> TakenOver:
         None if found.cash is None else str(found.cash),
         [(each.order, each.state, each.reason) for each in found.orders],
         list(found.fills),
+        found.day,
     )
 
 
@@ -231,4 +234,4 @@ def recovered(entry: TakenOver) -> Recovered:
         tracked.state, tracked.reason = state, reason
         orders.append(tracked)
     cash = None if entry.cash is None else Decimal(entry.cash)
-    return Recovered(cash, tuple(orders), tuple(entry.fills))
+    return Recovered(cash, tuple(orders), tuple(entry.fills), day=entry.day)

@@ -35,6 +35,7 @@ from runtime.sessions.words import (
     taken_over,
     told,
 )
+from runtime.trading.daily_loss import DayBegun
 from runtime.trading.orders import (
     ClientOrderId,
     Fill,
@@ -151,8 +152,12 @@ def test_an_account_comes_back_as_it_was() -> None:
     tracked.submit()
     tracked.apply(OrderUpdate(ORDER.id, UpdateKind.FILL, at(2), FILL))
     tracked.request_cancel()
-    again = recovered(taken_over(Recovered(Decimal("100.50"), (tracked,), (FILL,))))
-    assert (again.cash, again.fills) == (Decimal("100.5"), (FILL,))
+    day = DayBegun("2024-01-02", Decimal("99.5"), at(1))
+    found = Recovered(Decimal("100.50"), (tracked,), (FILL,), day=day)
+    (entry,) = read(chunk_of([taken_over(found)]))
+    assert isinstance(entry, TakenOver)
+    again = recovered(entry)
+    assert (again.cash, again.fills, again.day) == (Decimal("100.5"), (FILL,), day)
     (order,) = again.orders
     assert (order.order, order.state, order.filled) == (ORDER, tracked.state, Decimal("0.5"))
     assert recovered(taken_over(Recovered(None))) == Recovered(None)
