@@ -165,6 +165,8 @@ class SessionRecorder:
         while self._waiting and not self._trouble:
             taken = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
             self._put([self._entry(each) for each in taken])
+        if self._trouble:  # here alone something is taken away: the loop only adds
+            self._waiting.clear()
 
     def _put(self, entries: list[Any]) -> None:
         try:
@@ -195,7 +197,6 @@ class SessionRecorder:
 
     def _give_up(self, why: str) -> None:
         self._trouble = why
-        self._waiting.clear()
         self._tell("error", "the recording has ended, the run goes on", {"text": why})
 
     def _keep(self, slot: ModelSlot, bundle: Published, encoded: Encoded | None) -> None:
