@@ -82,7 +82,7 @@ def test_live_is_replay_with_models_from_a_thread_and_a_process(tmp_path: Path) 
 
 def _changed_sizes_are_named(folder: Path, file: Path) -> None:
     other = folder / "other.py"
-    text = file.read_text("utf-8").replace("side * (self", "side * (self.n // 60 + self")
+    text = file.read_text("utf-8").replace("side * (self", "side * (self.n // 20 + self")
     other.write_text(text)
     found, told = replay(folder, "--strategy", other)
     assert told.code == 1
