@@ -19,7 +19,7 @@ import anyio
 import pytest
 import structlog
 
-from runtime.control.api import connection, operator
+from runtime.control.api import connection, operator, server
 from runtime.control.api.operator import NotAnswered, Operator
 from runtime.control.api.server import serving
 from runtime.control.board import Board
@@ -293,3 +293,10 @@ async def test_a_command_that_has_begun_is_said_to_have(monkeypatch: pytest.Monk
         await anyio.to_thread.run_sync(lambda: asyncio.run(asked.halt("hot", "me")))
     go.set()
     await asyncio.wait_for(kept.wait(), 30)
+
+
+def test_small_answers_over_tcp_do_not_wait_for_more(tmp_path: Path) -> None:
+    """What asyncio goes by when it switches Nagle's algorithm off."""
+    unix, tcp = server._open(tmp_path, ("127.0.0.1", 0), structlog.get_logger())
+    with unix, tcp:
+        assert tcp.proto == socket.IPPROTO_TCP
