@@ -40,6 +40,7 @@ class Api:
     def __init__(self, board: Board, operator: Operator, stuck: Callable[[], float]) -> None:
         self._board, self._operator, self._stuck = board, operator, stuck
         self._streams = Streams(board, self._whole)
+        self._figures = (0, b"")
 
     def application(self) -> Starlette:
         """Return the application; a guard belongs before it."""
@@ -103,8 +104,11 @@ class Api:
         return _json({"status": "ready"})
 
     async def _metrics(self, _: Request) -> Response:
-        figures = KNOWN.hide_bytes(exposition(self._board))
-        return Response(figures, media_type="text/plain; version=0.0.4")
+        taken = self._board.snapshot
+        if taken is None or taken.time != self._figures[0]:  # made once, however many ask
+            figures = KNOWN.hide_bytes(exposition(self._board))
+            self._figures = 0 if taken is None else taken.time, figures
+        return Response(self._figures[1], media_type="text/plain; version=0.0.4")
 
     async def _openapi(self, _: Request) -> Response:
         return _json(openapi())
