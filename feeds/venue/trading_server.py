@@ -431,6 +431,10 @@ def _json(content: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(content), status, media_type="application/json")
 
 
+LAST_TURNS = 4
+"""Of the loop: a connection that was just accepted is known two turns later."""
+
+
 class _Quiet(uvicorn.Server):
     """uvicorn without signal handlers: the venue has its own."""
 
@@ -499,9 +503,10 @@ async def _served(desk: TradingDesk, listener: socket.socket, host: str) -> Asyn
             yield f"http://{shown}:{bound}"
             tasks.cancel_scope.cancel()
     finally:
-        desk.lines.close()
         with anyio.CancelScope(shield=True):
-            await anyio.lowlevel.checkpoint()  # connections end in the loop's next turn
+            for _ in range(LAST_TURNS):
+                desk.lines.close()
+                await anyio.lowlevel.checkpoint()  # connections end in the loop's next turn
 
 
 def _listen(host: str, port: int) -> socket.socket:

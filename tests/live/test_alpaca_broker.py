@@ -199,7 +199,10 @@ async def test_a_lost_answer_is_unknown_and_then_what_the_venue_says(what: What)
         made = it.submit(1)
         ends = OrderState.FILLED if what is What.LOSE_ACK else OrderState.REJECTED
         await it.until_state(made, ends)
-        assert "lost" in [update.kind for update in it.updates]
+        if (
+            what is What.LOSE_REQUEST
+        ):  # of the other the stream may tell before the answer is missed
+            assert "lost" in [update.kind for update in it.updates]
         assert len(it.there()) == (what is What.LOSE_ACK)
         it.assert_equal_books()
 

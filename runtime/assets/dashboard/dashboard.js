@@ -426,8 +426,15 @@ function sure(question) {
   at("question").textContent = question;
   box.returnValue = "no";
   box.showModal();
+  const mine = state.asked = (state.asked || 0) + 1;
   return new Promise((done) => {
-    box.addEventListener("close", () => done(box.returnValue === "yes"), { once: true });
+    /* The close of the question before may be told only now: it is no answer to this one. */
+    box.addEventListener("close", function ended() {
+      const isMine = mine === state.asked;
+      if (isMine && box.open) return;
+      box.removeEventListener("close", ended);
+      done(isMine && box.returnValue === "yes");
+    });
   });
 }
 
