@@ -56,6 +56,9 @@ Param = Annotated[
 LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error")]
 Json = Annotated[bool, typer.Option("--json", help="as JSON, for programs")]
 LogFormat = Annotated[str | None, typer.Option(help="auto, text or json")]
+JsonLines = Annotated[
+    bool, typer.Option("--json", help="JSON lines, also on a terminal: --log-format json")
+]
 
 
 def credentials_of_environment() -> "Credentials | None":

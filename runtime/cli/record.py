@@ -10,6 +10,7 @@ from runtime.cli.options import (
     Config,
     Duration,
     FeedUrl,
+    JsonLines,
     LogFormat,
     LogLevel,
     check_duration,
@@ -33,6 +34,7 @@ def record(
     config: Config = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
+    as_json: JsonLines = False,
 ) -> None:
     """Record a venue's live data: what came, as it came, and Parquet of trades and quotes.
 
@@ -50,7 +52,7 @@ def record(
 
     overrides = {
         "feed": {"kind": feed, "url": feed_url},
-        "log": {"level": log_level, "format": log_format},
+        "log": {"level": log_level, "format": "json" if as_json else log_format},
     }
     if feed not in VENUES:
         raise ConfigError(f"--feed is {feed!r}: allowed are {', '.join(VENUES)}")

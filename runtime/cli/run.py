@@ -20,6 +20,7 @@ from runtime.cli.options import (
     Duration,
     Feed,
     FeedUrl,
+    JsonLines,
     LogFormat,
     LogLevel,
     Name,
@@ -104,6 +105,7 @@ def run(
     log_level: LogLevel = None,
     log_format: LogFormat = None,
     log_file: Annotated[str | None, typer.Option(help="write the log to this file as well")] = None,
+    as_json: JsonLines = False,
 ) -> None:
     """Run a strategy: on the embedded paper venue unless another feed is named.
 
@@ -141,7 +143,11 @@ def run(
         "trading": {"cash": cash, "broker": broker, "url": trading_url},
         "training": {"preset": quota, "enabled": training, "isolation": isolation},
         "control": {"tcp": api},
-        "log": {"level": log_level, "format": log_format, "file": log_file},
+        "log": {
+            "level": log_level,
+            "format": "json" if as_json else log_format,
+            "file": log_file,
+        },
     }
     run_to_exit(strategy, overrides, config, duration)
 
@@ -160,6 +166,7 @@ def demo(
     ] = False,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
+    as_json: JsonLines = False,
 ) -> None:
     """Watch a model train, become ready and trade on the embedded paper venue: no keys, no data.
 
@@ -174,7 +181,7 @@ def demo(
         "persist": persist,
         "feed": {"kind": "paper", "seed": seed, "rate": 50.0},
         "training": {"isolation": "process"},
-        "log": {"level": log_level, "format": log_format},
+        "log": {"level": log_level, "format": "json" if as_json else log_format},
     }
     run_to_exit(str(folder() / "order_flow_model.py"), overrides, None, duration or None)
 

@@ -1,5 +1,6 @@
 """Run the paper venue alone: `tidegate venue`."""
 
+import json
 import os
 from decimal import Decimal
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from runtime.cli.app import app
-from runtime.cli.options import Columns, Data, Rate, Seed, Speed, column_mapping, pace_of
+from runtime.cli.options import Columns, Data, Json, Rate, Seed, Speed, column_mapping, pace_of
 from runtime.errors import ConfigError
 
 
@@ -38,6 +39,7 @@ def venue(
     faults: Annotated[
         Path | None, typer.Option(help="TOML file of what goes wrong on purpose")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Run the paper venue alone: Alpaca's market-data stream over a made-up or recorded market.
 
@@ -97,6 +99,10 @@ def venue(
     secret = os.environ.get("TIDEGATE_VENUE_SECRET", "paper")
 
     def announce(opening: Opening) -> None:
+        if as_json:
+            told = {"url": opening.url, "key": key, "trading_url": opening.trading_url}
+            typer.echo(json.dumps({**told, "without_trades_and_quotes": opening.untold}))
+            return
         typer.echo(f"paper venue listens on {opening.url} (key {key}); Ctrl-C stops it")
         if opening.trading_url:
             typer.echo(f"it takes orders on {opening.trading_url}")

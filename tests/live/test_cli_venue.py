@@ -1,6 +1,7 @@
 """Runs against venues: their own, one at a URL, one that refuses, drops, dies or comes back."""
 
 import gzip
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from tests.live.cli_kit import (
     CHATTY,
     EXAMPLES,
     ROOT,
+    TIDEGATE,
     Running,
     free_port,
     run,
@@ -250,3 +252,17 @@ def test_the_venue_command_names_what_alpacas_channels_lack(
         )
         serving.send(signal.SIGTERM)
         assert serving.end().code == 0
+
+
+def test_a_venue_of_its_own_says_where_it_listens_as_json(tmp_path: Path) -> None:
+    command = [str(TIDEGATE), "venue", "--port", "0", "--trading-port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        try:
+            told = json.loads(process.stdout.readline())
+        finally:
+            process.terminate()
+    assert told["url"].startswith("ws://127.0.0.1:")
+    assert told["trading_url"].startswith("http://127.0.0.1:")
+    assert told["without_trades_and_quotes"] == {}
+    assert process.returncode == 0
