@@ -126,6 +126,10 @@ class _Client:
             await socket.send(each, text=text)
         if shaping.half_close:
             socket.transport.write_eof()
+            try:
+                await socket.wait_closed()  # nothing can be sent any more
+            finally:
+                socket.transport.abort()
         if shaping.cut:
             socket.transport.abort()
 
