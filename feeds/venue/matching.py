@@ -158,6 +158,8 @@ class Matcher:
 
     def next_wake(self) -> int | None:
         """Return when `on_market` is next needed although no data comes, ns; None: not at all."""
+        if not (self._timers or self._closings):  # as ever so often: it is asked at each step
+            return None
         return min(
             (timers[0][0] for timers in (self._timers, self._closings) if timers), default=None
         )
