@@ -6,19 +6,16 @@ history gives the same ids.
 """
 
 from collections.abc import Iterator
-from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
+from decimal import Context, Decimal
 from enum import StrEnum
 from uuid import UUID, uuid5
 
 import msgspec
 
 from feeds.events import AssetClass, Symbol
+from feeds.venue.orders import EXACT, ZERO
 
-EXACT = Context(
-    prec=120, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow]
-)
 MEAN = Context(prec=28)
-ZERO = Decimal(0)
 
 
 class OrderStatus(StrEnum):

@@ -11,10 +11,12 @@ import msgspec
 
 from feeds.events import MINUTE, AssetClass, MarketEvent, Quote, QuoteBar, Symbol
 from feeds.symbols import guess_class, known_as
-from feeds.venue.accounts import EXACT, ZERO, Account, AccountOrder, Execution, OrderStatus
+from feeds.venue.accounts import Account, AccountOrder, Execution, OrderStatus
 from feeds.venue.hours import next_close, next_open
 from feeds.venue.matching import Matcher
 from feeds.venue.orders import (
+    EXACT,
+    ZERO,
     Cancelled,
     Expired,
     Filled,

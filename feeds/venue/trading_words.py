@@ -11,15 +11,8 @@ from uuid import NAMESPACE_URL, uuid5
 import msgspec
 
 from feeds.events import AssetClass, Symbol
-from feeds.venue.accounts import (
-    EXACT,
-    ZERO,
-    Account,
-    AccountOrder,
-    Execution,
-    Holding,
-    OrderStatus,
-)
+from feeds.venue.accounts import Account, AccountOrder, Execution, Holding, OrderStatus
+from feeds.venue.orders import EXACT, ZERO
 from feeds.venue.words import rfc3339
 
 BAD_REQUEST, UNAUTHORIZED = 40010001, 40110000

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feeds.events import SECOND, AssetClass, Quote, Symbol
-from feeds.venue.accounts import EXACT, ZERO, Account, OrderStatus
+from feeds.venue.accounts import Account, OrderStatus
 from feeds.venue.costs import PercentFee
 from feeds.venue.matching import Matcher
+from feeds.venue.orders import EXACT, ZERO
 from feeds.venue.trading import Change, Exchange
 from feeds.venue.trading_words import (
     OrderRequest,
