@@ -1,6 +1,7 @@
 """Every command: help with examples, --json, exit codes, completion; and a strategy is begun."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -60,10 +61,22 @@ def test_all_that_was_promised_is_there() -> None:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_complete(shell: str) -> None:
     said = subprocess.run(
-        [TIDEGATE, "--show-completion", shell], capture_output=True, text=True, check=False
+        [TIDEGATE, "--show-completion", shell],
+        # Named instead of found among the parents, of which a runner of tests need have none.
+        env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert said.returncode == 0, said.stderr
-    assert "_TIDEGATE_COMPLETE" in said.stdout
+    assert f"complete_{shell}" in said.stdout
+
+
+def test_the_shell_that_asks_is_found() -> None:
+    asked = f"{TIDEGATE} --show-completion; exit $?"
+    said = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    assert "complete_bash" in said.stdout
 
 
 def test_completion_knows_the_commands(tmp_path: Path) -> None:
