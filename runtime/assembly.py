@@ -50,6 +50,7 @@ from runtime.sources import Credentials, open_feed
 from runtime.strategy import Strategy
 from runtime.timeslice import Timeslice
 from runtime.trading.broker import Broker
+from runtime.trading.cash import currency_named
 from runtime.trading.paper import PaperBroker
 from runtime.trading.parts import make_broker, make_daily_loss, make_gate
 from runtime.trading.portfolio import Portfolio
@@ -287,7 +288,7 @@ def make_desk(
     trading = settings.trading
     return Desk(
         run_id=run_id,
-        portfolio=Portfolio(Decimal(str(trading.cash))),
+        portfolio=Portfolio(Decimal(str(trading.cash)), currency_named(trading.currency or "")),
         gate=make_gate(trading),
         daily_loss=make_daily_loss(trading),
         training=training.control,

@@ -52,6 +52,7 @@ from runtime.schedule.agenda import ScheduledEvent
 from runtime.schedule.local_time import in_zone
 from runtime.trading.broker import Broker
 from runtime.trading.orders import OrderUpdate
+from runtime.trading.portfolio import Profit
 from runtime.training.jobs import JobRequest
 from runtime.training.manager import TrainingManager
 from runtime.training.shelf import ModelShelf
@@ -181,9 +182,10 @@ class Backtest:
         self._delivered = self._foreign = self._out_of_order = 0
         self._told_until = 0  # the latest time of the data so far
         self._progress_at = LOOK_EVENTS
-        self._cash_at_start = engine.desk.portfolio.equity
+        self._profit = Profit(engine.desk.portfolio)
         self._folds = FoldBooks()
         self._trained_at = 0  # events told before the last step that trained
+        journal.rate_of = engine.desk.portfolio.rate_of
         training.hold_back = self._hold_back
         engine.desk.train_at_once = self._train
 
@@ -206,7 +208,7 @@ class Backtest:
             try:
                 self._clock.advance_to(begin)
                 self._carry_out(self._engine.start(begin), begin)
-                self._cash_at_start = self._engine.desk.portfolio.equity
+                self._profit = Profit(self._engine.desk.portfolio)
                 if self._rules.walk_forward is not None:
                     self._walk(self._rules.walk_forward, begin)
                 self.curve = AccountCurve(self._engine.desk.zone, self._rules.sampling)
@@ -540,7 +542,7 @@ class Backtest:
     def _sample(self, now: int) -> Sample:
         portfolio = self._engine.desk.portfolio
         equity = float(portfolio.equity)
-        exposure = sum([abs(float(held.holdings_value)) for held in portfolio])
+        exposure = float(portfolio.exposure)
         available = self._training.available
         return Sample(now, equity, float(portfolio.cash), exposure, available)
 
@@ -566,7 +568,7 @@ class Backtest:
             feed=feed,
             training=self._training.statistics(),
             equity=f"{portfolio.equity:.2f}",
-            profit=f"{portfolio.equity - self._cash_at_start:.2f}",
+            profit=f"{self._profit.value:.2f}",
             fees=f"{portfolio.fees:.2f}",
             left_running=(),
             skipped=skipped_predictions(self._engine.desk.slots),

@@ -191,6 +191,6 @@ async def _check_number(
 def own_books(portfolio: Portfolio) -> Holdings:
     """Return what our books hold, in the words of a venue's account."""
     return Holdings(
-        portfolio.cash,
+        portfolio.cash_book.own,
         {held.symbol: (held.quantity, held.average_price) for held in portfolio},
     )

@@ -36,9 +36,10 @@ from runtime.schedule.schedule import Schedule, check_rules
 from runtime.schedule.times import TimeRule
 from runtime.schedule.training_hours import TrainingHours
 from runtime.securities import Resolution, Security
+from runtime.trading.cash import DOLLAR, currency_named, paid_in
 from runtime.trading.daily_loss import DailyLoss
 from runtime.trading.ordering import OrderDesk
-from runtime.trading.orders import OrderTerms
+from runtime.trading.orders import ZERO, OrderTerms
 from runtime.trading.portfolio import Portfolio
 from runtime.trading.risk import RiskGate
 from runtime.trading.tickets import OrderTicket
@@ -157,12 +158,31 @@ class Desk:
         rhythm = self.rhythms.get(symbol)
         return rhythm is None or rhythm.is_stale(self.now_ns)
 
-    def set_cash(self, amount: Decimal) -> None:
-        """Set the starting cash."""
+    def set_cash(self, amount: Decimal, currency: str = "", rate: Decimal = ZERO) -> None:
+        """Set the starting cash, of the account's currency where none is named."""
         self._only_in_initialize("set_cash")
-        if not amount.is_finite() or amount < 0:
-            raise StrategyError(f"set_cash({amount}): a sum of 0 or more is needed", "initialize")
-        self.portfolio.cash = amount
+        for what, value in (("a sum", amount), ("a rate", rate)):
+            if not value.is_finite() or value < 0:
+                raise StrategyError(
+                    f"set_cash({value}): {what} of 0 or more is needed", "initialize"
+                )
+        self.portfolio.deposit(amount, _currency(currency, "set_cash") if currency else "", rate)
+
+    def set_account_currency(self, currency: str) -> None:
+        """Say what the account is kept in."""
+        self._only_in_initialize("set_account_currency")
+        name = _currency(currency, "set_account_currency")
+        if self.portfolio.currency not in {"", name}:
+            raise StrategyError(
+                f"set_account_currency({currency}): it is {self.portfolio.currency} already",
+                "initialize",
+            )
+        self.portfolio.cash_book.settle(name)
+
+    def settle_currency(self) -> None:
+        """Where nobody has said it: what all symbols are paid in, or dollars."""
+        paid = {paid_in(symbol) for symbol in self.securities} | {*self.portfolio.cash_book.foreign}
+        self.portfolio.cash_book.settle(paid.pop() if len(paid) == 1 else DOLLAR)
 
     def set_time_zone(self, name: str) -> None:
         """Set the strategy's zone."""
@@ -376,3 +396,15 @@ class Desk:
     def _only_in_initialize(self, what: str) -> None:
         if not self.is_initializing:
             raise StrategyError(f"{what}: only initialize may do that", "")
+
+
+def _currency(name: str, what: str) -> str:
+    """Return a currency by its name.
+
+    Raises:
+        StrategyError: it is no name of one.
+    """
+    code = name.strip().upper()
+    if not (2 <= len(code) <= 10 and code.isalnum()):
+        raise StrategyError(f"{what}({name!r}): a currency is needed, such as EUR", "initialize")
+    return currency_named(code)

@@ -122,6 +122,7 @@ class Engine:
                 "or add_security",
                 "initialize",
             )
+        self.desk.settle_currency()
         self.desk.keep_training_hours()
         self._tell_orders()
         return self._take_commands()

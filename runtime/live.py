@@ -55,6 +55,7 @@ from runtime.settings import EngineSettings
 from runtime.slices import MARKET_KINDS, Pending
 from runtime.trading.account import Account
 from runtime.trading.broker import Broker
+from runtime.trading.portfolio import Profit
 from runtime.training.jobs import JobState
 from runtime.training.manager import TrainingManager
 from runtime.training.shelf import ModelShelf
@@ -195,7 +196,7 @@ class LiveRun:
         self._turned = 0.0  # when the loop last had its turn amid a tape, monotonic
         self._stop_heard: float | None = None  # monotonic
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._cash_at_start = engine.desk.portfolio.equity
+        self._profit = Profit(engine.desk.portfolio)
         broker.listen(self._reports_came)
         if account is not None:
             account.alarm(self._alarmed)
@@ -271,7 +272,7 @@ class LiveRun:
         try:
             commands = self.engine.start(now)
             self._take_over(now)
-            self._cash_at_start = self.engine.desk.portfolio.equity  # as initialize has set it
+            self._profit = Profit(self.engine.desk.portfolio)  # as initialize has set it
             for slot in self.engine.desk.slots.values():
                 self.models.adopt(slot)
             self.models.check()  # before any training begins
@@ -288,7 +289,7 @@ class LiveRun:
         if self._account is None:
             return
         if self._account.recovered.cash is None:
-            desk.portfolio.cash = self._account.begin(desk.portfolio.cash, now)
+            self._account.begin(desk.portfolio.cash_book, now)
             return
         self.engine.recover(self._account.recovered)
         self._account.go_on(now)
@@ -391,7 +392,7 @@ class LiveRun:
             feed=msgspec.structs.replace(self.feed.statistics(), out_of_order=self._out_of_order),
             training=training,
             equity=f"{portfolio.equity:.2f}",
-            profit=f"{portfolio.equity - self._cash_at_start:.2f}",
+            profit=f"{self._profit.value:.2f}",
             fees=f"{portfolio.fees:.2f}",
             left_running=training.abandoned,
             skipped=skipped_predictions(self.engine.desk.slots),
@@ -623,7 +624,7 @@ class LiveRun:
         training = self.training.statistics()
         return {
             "equity": f"{portfolio.equity:.2f}",
-            "pnl": f"{portfolio.equity - self._cash_at_start:.2f}",
+            "pnl": f"{self._profit.value:.2f}",
             "ticks": engine.events,
             "slices": engine.slices,
             "fills": engine.fills,

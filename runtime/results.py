@@ -5,12 +5,13 @@ own resolution when it is full.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 import msgspec
 
 from feeds.events import SECOND, Symbol
+from runtime.trading.cash import ONE
 from runtime.trading.orders import Fill, OrderUpdate, Side
 from runtime.training.updates import TrainingUpdate, TrainingUpdateKind
 
@@ -33,7 +34,11 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class FillRow(msgspec.Struct, frozen=True):
-    """One execution of an order: quantity, price and fee are exact decimals as text."""
+    """One execution of an order: quantity, price and fee are exact decimals as text.
+
+    Price and fee are in what the symbol is paid in; `rate` is what one unit of that was worth to
+    the account.
+    """
 
     time: int
     symbol: Symbol
@@ -42,6 +47,7 @@ class FillRow(msgspec.Struct, frozen=True):
     price: str
     fee: str
     order: str
+    rate: str = "1"
 
 
 class TrainingRow(msgspec.Struct, frozen=True):
@@ -91,11 +97,13 @@ class Journal:
     """What happened, in order: every report of the broker, and what training did.
 
     `orders_sha256` is the same for two runs whose orders, fills, prices and times are the same.
+    `rate_of` tells what a symbol's currency is worth to the account.
     """
 
     def __init__(self) -> None:
         self.fills: list[FillRow] = []
         self.training: list[TrainingRow] = []
+        self.rate_of: Callable[[Symbol], Decimal | None] = lambda _: None
         self._coalesced = ""
         self._digest = hashlib.sha256()
 
@@ -121,6 +129,7 @@ class Journal:
                         _plain(fill.price),
                         _plain(fill.fee),
                         fill.order_id,
+                        _plain(self.rate_of(fill.symbol) or ONE),
                     )
                 )
 

@@ -81,8 +81,12 @@ class Context(Protocol):
         """Close and unsubscribe."""
         ...
 
-    def set_cash(self, amount: Decimal) -> None:
+    def set_cash(self, amount: Decimal, currency: str = "", rate: Decimal = Decimal(0)) -> None:
         """Set the starting cash."""
+        ...
+
+    def set_account_currency(self, currency: str) -> None:
+        """Set what the account is kept in."""
         ...
 
     def set_time_zone(self, name: str) -> None:
@@ -243,9 +247,37 @@ class Strategy:
         """
         return self._door.remove(self._known(symbol))
 
-    def set_cash(self, amount: float | Decimal) -> None:
-        """Set the starting cash of a paper account; only in initialize."""
-        self._door.set_cash(Decimal(str(amount)))
+    @overload
+    def set_cash(self, amount: float | Decimal, /) -> None: ...
+    @overload
+    def set_cash(
+        self, currency: str, amount: float | Decimal, conversion_rate: float | Decimal = 0, /
+    ) -> None: ...
+    def set_cash(
+        self,
+        first: str | float | Decimal,
+        amount: float | Decimal = 0,
+        conversion_rate: float | Decimal = 0,
+    ) -> None:
+        """Set the starting cash of a paper account, of its own currency or of one that is named.
+
+        Only in initialize: self.set_cash(100_000), self.set_cash("EUR", 5_000, 1.1). The rate is
+        what one euro is worth to the account until a price of EUR/USD says so; while nothing does,
+        it counts nothing, and no position is opened.
+        """
+        if isinstance(first, str):
+            rate = Decimal(str(conversion_rate))
+            self._door.set_cash(Decimal(str(amount)), first, rate)
+        else:
+            self._door.set_cash(Decimal(str(first)))
+
+    def set_account_currency(self, currency: str) -> None:
+        """Set what the account is kept in; only in initialize.
+
+        Without it that is what all symbols are paid in, or dollars where they differ. Symbols that
+        are paid in another need its price: add_forex("EURUSD") beside add_crypto("BTC/EUR").
+        """
+        self._door.set_account_currency(currency)
 
     def set_time_zone(self, name: str) -> None:
         """Set the zone of `self.time` by its IANA name."""

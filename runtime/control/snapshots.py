@@ -25,12 +25,9 @@ async def publish(run: "LiveRun", board: Board) -> None:
     while True:
         taken = snapshot(run)
         portfolio = run.engine.desk.portfolio
-        exposure = sum(abs(float(held.holdings_value)) for held in portfolio)
+        equity, cash = float(portfolio.equity), float(portfolio.cash)
         available = taken.training["quota"]["available"]
-        board.publish(
-            taken,
-            Sample(taken.time, float(portfolio.equity), float(portfolio.cash), exposure, available),
-        )
+        board.publish(taken, Sample(taken.time, equity, cash, float(portfolio.exposure), available))
         await anyio.sleep(PERIOD_SECONDS)
 
 
@@ -69,6 +66,7 @@ def snapshot(run: "LiveRun") -> Snapshot:
                 "unrealised_pnl": f"{held.unrealised_pnl:.2f}",
                 "realised_pnl": f"{held.realised_pnl:.2f}",
                 "fees": f"{held.fees:.2f}",
+                "currency": held.currency,
             }
             for held in desk.portfolio
         ),

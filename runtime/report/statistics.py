@@ -115,7 +115,7 @@ def turnover(fills: Sequence[FillRow], closes: Sequence[Sample], days: int) -> f
         return None
     ends = np.array([close.time for close in closes[1:] or closes])
     times = np.array([fill.time for fill in fills], dtype=np.int64)
-    values = np.array([float(fill.quantity) * float(fill.price) for fill in fills])
+    values = np.array([float(f.quantity) * float(f.price) * float(f.rate) for f in fills])
     place = np.minimum(np.searchsorted(ends, times), len(ends) - 1)
     return float(np.sum(values / equity[place])) / days
 
@@ -228,7 +228,9 @@ def statistics_of(books: Books) -> Statistics:
         "Profit-Loss Ratio": trades.profit_loss_ratio,
         "Profit Factor": trades.profit_factor,
         "Expectancy": trades.expectancy,
-        "Total Fees": float(sum((Decimal(fill.fee) for fill in books.fills), Decimal(0))),
+        "Total Fees": float(
+            sum((Decimal(f.fee) * Decimal(f.rate) for f in books.fills), Decimal(0))
+        ),
         "Portfolio Turnover": turnover(books.fills, closes, books.days),
         "Exposure": books.invested,
         "Gross Exposure": books.gross,

@@ -19,7 +19,8 @@ from runtime.trading.orders import EXACT, MEAN, ZERO, Side
 class Trade(msgspec.Struct, frozen=True):
     """One position that was opened and closed: times ns UTC, quantity > 0, money after fees.
 
-    Prices are means where an order took several fills.
+    Prices are means where an order took several fills, in what the symbol is paid in; `profit` and
+    `fees` are in the account's currency, at the rates of the fills that closed.
     """
 
     symbol: Symbol
@@ -53,10 +54,10 @@ class _Growing(msgspec.Struct):
     quantity: Decimal = ZERO
     entry_value: Decimal = ZERO
     exit_value: Decimal = ZERO
+    profit: Decimal = ZERO
     fees: Decimal = ZERO
 
     def done(self) -> Trade:
-        gross = self.exit_value - self.entry_value
         return Trade(
             symbol=self.lot.symbol,
             is_long=self.lot.is_long,
@@ -65,7 +66,7 @@ class _Growing(msgspec.Struct):
             entry_price=MEAN.divide(self.entry_value, self.quantity),
             exit_time=self.exit_time,
             exit_price=MEAN.divide(self.exit_value, self.quantity),
-            profit=(gross if self.lot.is_long else -gross) - self.fees,
+            profit=self.profit,
             fees=self.fees,
         )
 
@@ -89,7 +90,7 @@ def match_trades(fills: Iterable[FillRow]) -> tuple[list[Trade], list[OpenLot]]:
 def _match(fill: FillRow, queue: deque[OpenLot], growing: dict[tuple[str, str], _Growing]) -> None:
     is_buy = fill.side is Side.BUY
     left, fee = Decimal(fill.quantity), Decimal(fill.fee)
-    price = Decimal(fill.price)
+    price, rate = Decimal(fill.price), Decimal(fill.rate)
     while left and queue and queue[0].is_long is not is_buy:
         lot = queue[0]
         closed = min(left, lot.quantity)
@@ -100,7 +101,9 @@ def _match(fill: FillRow, queue: deque[OpenLot], growing: dict[tuple[str, str], 
         trade.quantity += closed
         trade.entry_value += closed * lot.price
         trade.exit_value += closed * price
-        trade.fees += paid_in + paid_out
+        gross = closed * (price - lot.price if lot.is_long else lot.price - price)
+        trade.profit += (gross - paid_in - paid_out) * rate
+        trade.fees += (paid_in + paid_out) * rate
         left, fee = left - closed, fee - paid_out
         if closed == lot.quantity:
             queue.popleft()

@@ -143,6 +143,8 @@ class TakenOver(msgspec.Struct, frozen=True, tag="account"):
     orders: list[tuple[Order, OrderState, str]]
     fills: list[Fill]
     day: DayBegun | None = None
+    currency: str = ""
+    balances: dict[str, str] = {}
 
 
 class Ended(msgspec.Struct, frozen=True, tag="end"):
@@ -219,6 +221,8 @@ def taken_over(found: Recovered) -> TakenOver:
         [(each.order, each.state, each.reason) for each in found.orders],
         list(found.fills),
         found.day,
+        found.currency,
+        {name: str(amount) for name, amount in found.balances.items()},
     )
 
 
@@ -234,4 +238,11 @@ def recovered(entry: TakenOver) -> Recovered:
         tracked.state, tracked.reason = state, reason
         orders.append(tracked)
     cash = None if entry.cash is None else Decimal(entry.cash)
-    return Recovered(cash, tuple(orders), tuple(entry.fills), day=entry.day)
+    return Recovered(
+        cash,
+        tuple(orders),
+        tuple(entry.fills),
+        day=entry.day,
+        currency=entry.currency,
+        balances={name: Decimal(amount) for name, amount in entry.balances.items()},
+    )

@@ -1,12 +1,12 @@
 """The account of a deployment: what its journal has, and how it goes on."""
 
 from collections.abc import Callable
-from decimal import Decimal
 
 from structlog.typing import FilteringBoundLogger
 
+from runtime.trading.cash import CashBook
 from runtime.trading.daily_loss import DayBegun
-from runtime.trading.journal import Journal
+from runtime.trading.journal import Journal, Opening
 from runtime.trading.journaled import JournaledBroker
 from runtime.trading.paper import PaperBroker
 from runtime.trading.recovered import Recovered
@@ -46,18 +46,18 @@ class Account:
         if self._written is not None:
             self._written.alarm = tell
 
-    def begin(self, cash: Decimal, now: int) -> Decimal:
-        """Note what a new account begins with, before anything is ordered, and return its cash.
+    def begin(self, book: CashBook, now: int) -> None:
+        """Note what a new account begins with, before anything is ordered.
 
         At a venue it is the venue's, whatever was asked for.
         """
         if self.opening is not None:
-            cash = self.opening.cash
+            book.put(self.opening.cash)
         if self._written is not None:
-            self._written.begin(cash, now, self.holder)
+            opening = Opening(book.own, now, self.holder, book.currency, book.foreign)
+            self._written.begin(opening)
         if self.opening is not None and isinstance(self._broker, RemoteBroker):
             self._broker.begin(self.opening)
-        return cash
 
     def note(self, day: DayBegun) -> None:
         """Note what a day began with."""

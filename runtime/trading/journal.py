@@ -17,7 +17,7 @@ from runtime.errors import ConfigError, TidegateError
 from runtime.redaction import KNOWN
 from runtime.trading.daily_loss import DayBegun
 from runtime.trading.journal_v1 import TABLES, old_entries, old_opening
-from runtime.trading.orders import ClientOrderId, Fill, Order, OrderUpdate, UpdateKind
+from runtime.trading.orders import ZERO, ClientOrderId, Fill, Order, OrderUpdate, UpdateKind
 from runtime.trading.recovered import Recovered
 from runtime.trading.tracked import TrackedOrder
 
@@ -39,11 +39,16 @@ class RowRefused(TidegateError):
 
 
 class Opening(msgspec.Struct, frozen=True):
-    """What an account begins with, and who keeps it: paper, or the broker and its account there."""
+    """What an account begins with, and who keeps it: paper, or the broker and its account there.
+
+    `cash` is in its own `currency`, `balances` is what it has of others.
+    """
 
     cash: Decimal
     time: int
     holder: str = "paper"
+    currency: str = ""
+    balances: dict[str, Decimal] = {}
 
 
 Entry = Opening | Order | OrderUpdate | DayBegun
@@ -125,11 +130,11 @@ class Journal:
         counts: dict[ClientOrderId, int] = {}
         confirmed: set[ClientOrderId] = set()
         external: set[ClientOrderId] = set()
-        opened, holder = 0, "paper"
+        opening = Opening(ZERO, 0)
         for entry in read_entries(self._connection):
             match entry:
                 case Opening():
-                    cash, opened, holder = entry.cash, entry.time, entry.holder
+                    cash, opening = entry.cash, entry
                 case Order():
                     tracked = orders[entry.id] = TrackedOrder(entry)
                     tracked.submit()
@@ -155,9 +160,11 @@ class Journal:
             counts,
             day,
             frozenset(confirmed),
-            opened,
+            opening.time,
             frozenset(external),
-            holder,
+            opening.holder,
+            opening.currency,
+            opening.balances,
         )
 
     def write(self, entries: Iterable[Entry]) -> None:

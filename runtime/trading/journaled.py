@@ -8,7 +8,6 @@ again. A row that it never can take is an alarm: the books on the disk are wrong
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from functools import partial
 from typing import NamedTuple
 
@@ -76,9 +75,9 @@ class JournaledBroker:
         self._wake = wake
         self._broker.listen(wake)
 
-    def begin(self, cash: Decimal, now: int, holder: str = "paper") -> None:
+    def begin(self, opening: Opening) -> None:
         """Note what a new account begins with."""
-        self._queue(_Waiting(Opening(cash, now, holder), lambda: None))
+        self._queue(_Waiting(opening, lambda: None))
 
     def note(self, entry: DayBegun) -> None:
         """Have something noted that is about the account and no order."""

@@ -18,9 +18,11 @@ from runtime.commands import AmendOrder, CancelOrder, Command, Halt, NoteDay, Su
 from runtime.errors import StrategyError
 from runtime.schedule.calendars import Market, market_of, next_close, next_open
 from runtime.securities import Security
+from runtime.trading.cash import paid_in
 from runtime.trading.daily_loss import DailyLoss
 from runtime.trading.orders import (
     AT_MARKET,
+    EXACT,
     ClientOrderId,
     Order,
     OrderEvent,
@@ -110,7 +112,7 @@ class OrderDesk:
 
     def look_at_equity(self) -> None:
         """Halt where the account has lost more today than it may."""
-        if self._daily_loss is None:
+        if self._daily_loss is None or self._portfolio.unconverted:
             return
         floor = self._floor
         begun, reason = self._daily_loss.look(
@@ -165,8 +167,12 @@ class OrderDesk:
         if not 0.0 < security.price < math.inf:
             self._floor.log("warning", "set_holdings without a price", {"symbol": symbol})
             return None
-        equity = self._portfolio.equity
-        price = Decimal(str(security.price))
+        equity, rate = self._portfolio.equity, self._portfolio.rate_of(symbol)
+        if not rate:
+            about = {"symbol": symbol, "currency": paid_in(symbol)}
+            self._floor.log("warning", "set_holdings without a rate", about)
+            return None
+        price = EXACT.multiply(Decimal(str(security.price)), rate)
         lot = lot_size(security.asset_class)
         wanted = Decimal(str(weight)) * equity * (1 - FREE_SHARE) / price
         wanted = (wanted / lot).to_integral_value(rounding=ROUND_DOWN) * lot
@@ -237,7 +243,7 @@ class OrderDesk:
         """Take over the account of the run before, as its journal has it; after initialize."""
         if found.cash is None:
             return
-        self._portfolio.cash = found.cash
+        self._portfolio.cash_book.restore(found.cash, found.currency, found.balances)
         if self._daily_loss is not None and found.day is not None:
             self._daily_loss.restore(found.day)
         for fill in found.fills:

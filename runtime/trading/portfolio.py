@@ -3,14 +3,16 @@
 What is kept is the cost of each position, not its average price: closing a part releases its share
 of the cost, rounded once to RELEASE, and the rest keeps what is left. So to the last digit
 cash + holdings_value == start + realised_pnl + unrealised_pnl - fees, after any fills at any marks.
-P&L is before fees. Every price is in the account's currency: nothing is converted.
+P&L is before fees. That holds in each currency by itself, and so for the sums in the account's own,
+which are all made at the last rates.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal, localcontext
 
 from feeds.events import Symbol
 from feeds.symbols import known_as
+from runtime.trading.cash import ONE, CashBook, currency_named, paid_in
 from runtime.trading.orders import EXACT, LARGEST, MEAN, ZERO, Fill
 
 RELEASE = Decimal("1e-12")
@@ -23,13 +25,15 @@ class Position:
     """What is held of one symbol: a live view, flat (all zero) where nothing is.
 
     `quantity` in base units, negative when short; `cost` what it was bought for, negative when
-    short; `realised_pnl` before fees.
+    short; `realised_pnl` before fees. All money is in the `currency` that the symbol is paid in:
+    Portfolio has the sums in the account's.
     """
 
-    __slots__ = ("_marks", "cost", "fees", "quantity", "realised_pnl", "symbol")
+    __slots__ = ("_marks", "cost", "currency", "fees", "quantity", "realised_pnl", "symbol")
 
     def __init__(self, symbol: Symbol, marks: dict[Symbol, float]) -> None:
         self.symbol = symbol
+        self.currency = paid_in(symbol)
         self.quantity = ZERO
         self.cost = ZERO
         self.realised_pnl = ZERO
@@ -98,19 +102,22 @@ class Position:
 
 
 class Portfolio:
-    """One account: `cash` and `fees` in its currency, and a position by symbol.
+    """One account: cash by currency, a position by symbol, and the sums in its own currency.
 
-    A fill must be applied once: `TrackedOrder.apply` tells which are new. `cash` may go below
-    zero: market orders fill at a price that was not known when they were reviewed.
+    A fill must be applied once: `TrackedOrder.apply` tells which are new. Cash may go below zero:
+    market orders fill at a price that was not known when they were reviewed, and what is bought in
+    another currency borrows that, against the account's own.
+
+    Attributes:
+        cash_book: what there is of each currency.
     """
 
-    __slots__ = ("_marks", "_positions", "cash", "fees")
+    __slots__ = ("_marks", "_positions", "cash_book")
 
-    def __init__(self, cash: Decimal) -> None:
-        self.cash = cash
-        self.fees = ZERO
+    def __init__(self, cash: Decimal, currency: str = "") -> None:
         self._marks: dict[Symbol, float] = {}
         self._positions: dict[Symbol, Position] = {}
+        self.cash_book = CashBook(cash, self._marks, currency)
 
     def __getitem__(self, name: str) -> Position:
         """Return the position, a flat one where there is none: never KeyError."""
@@ -128,37 +135,75 @@ class Portfolio:
         return iter([position for position in self._positions.values() if position.quantity])
 
     def apply(self, fill: Fill) -> None:
-        """Count one fill."""
+        """Count one fill, in the currency that its symbol is paid in."""
+        position = self[fill.symbol]
         with localcontext(EXACT):
-            self.cash -= fill.signed_quantity * fill.price + fill.fee
-            self.fees += fill.fee
-        self[fill.symbol].apply(fill)
+            earned = -fill.signed_quantity * fill.price - fill.fee
+        self.cash_book.add(earned, position.currency)
+        position.apply(fill)
+
+    def deposit(self, amount: Decimal, currency: str = "", rate: Decimal = ZERO) -> None:
+        """Begin with this amount of a currency, of the account's own where none is named.
+
+        Args:
+            amount: instead of what there was.
+            currency: its name.
+            rate: what one is worth in the account's currency until a price says so; 0 is unknown.
+        """
+        self.cash_book.put(amount, currency)
+        if rate:
+            self.cash_book.rates[currency_named(currency)] = rate
 
     def mark(self, symbol: Symbol, price: float) -> None:
         """Note the last price; one that is no sane price is passed over."""
         if 0.0 < price <= _LARGEST:
             self._marks[symbol] = price
 
+    def rate_of(self, symbol: Symbol) -> Decimal | None:
+        """Return what a unit of what it is paid in is worth to the account; None: not known yet."""
+        return self.cash_book.rate(paid_in(symbol))
+
+    @property
+    def currency(self) -> str:
+        """The account's own, "" while all count as that."""
+        return self.cash_book.currency
+
+    @property
+    def unconverted(self) -> list[str]:
+        """The currencies that it has, or has positions in, and no price to convert them at."""
+        book = self.cash_book
+        names = {*book.foreign, *(held.currency for held in self._positions.values())}
+        return sorted(name for name in names if book.rate(name) is None)
+
+    @property
+    def cash(self) -> Decimal:
+        """All cash, in the account's currency."""
+        return self.cash_book.total
+
+    @property
+    def fees(self) -> Decimal:
+        """All fees that were paid."""
+        return self._sum((held, held.fees) for held in self._positions.values())
+
     @property
     def realised_pnl(self) -> Decimal:
         """Profit of what was closed, before fees."""
-        with localcontext(EXACT):
-            return sum((held.realised_pnl for held in self._positions.values()), ZERO)
+        return self._sum((held, held.realised_pnl) for held in self._positions.values())
 
     @property
     def unrealised_pnl(self) -> Decimal:
         """Profit of what is held, at the last prices, before fees."""
-        with localcontext(EXACT):
-            return sum((held.unrealised_pnl for held in self), ZERO)
+        return self._sum((held, held.unrealised_pnl) for held in self)
 
     @property
     def holdings_value(self) -> Decimal:
         """What is held, at the last prices: shorts count negative."""
-        total = ZERO
-        for position in self._positions.values():
-            if position.quantity:
-                total = EXACT.add(total, position.holdings_value)
-        return total
+        return self._sum((held, held.holdings_value) for held in self)
+
+    @property
+    def exposure(self) -> Decimal:
+        """What is held, at the last prices: shorts count as much as longs."""
+        return self._sum((held, held.holdings_value.copy_abs()) for held in self)
 
     @property
     def equity(self) -> Decimal:
@@ -172,9 +217,16 @@ class Portfolio:
         All cash when nothing is short. A short takes twice its value: the cash that its sale
         brought, and as much again to stand for it.
         """
-        with localcontext(EXACT):
-            short = sum((held.holdings_value for held in self if held.is_short), ZERO)
-            return self.cash + 2 * short
+        short = self._sum((held, held.holdings_value) for held in self if held.is_short)
+        return EXACT.fma(2, short, self.cash)
+
+    def _sum(self, amounts: Iterable[tuple[Position, Decimal]]) -> Decimal:
+        """Add what is in the currencies of positions."""
+        book, total = self.cash_book, ZERO
+        for held, amount in amounts:
+            rate = ONE if book.is_own(held.currency) else book.rate(held.currency) or ZERO
+            total = EXACT.fma(amount, rate, total)
+        return total
 
     @property
     def invested(self) -> bool:
@@ -203,3 +255,20 @@ class Portfolio:
 
     def __repr__(self) -> str:
         return f"Portfolio(cash {self.cash}, equity {self.equity}, {list(self)})"
+
+
+class Profit:
+    """What an account gains from now on, or from when all of it can be converted."""
+
+    def __init__(self, portfolio: Portfolio) -> None:
+        self._portfolio = portfolio
+        self._start: Decimal | None = None
+        self.value  # noqa: B018  # it counts from here where it can
+
+    @property
+    def value(self) -> Decimal:
+        """The gain in the account's currency."""
+        portfolio = self._portfolio
+        if self._start is None and not portfolio.unconverted:
+            self._start = portfolio.equity
+        return ZERO if self._start is None else EXACT.subtract(portfolio.equity, self._start)

@@ -16,7 +16,8 @@ class Recovered(msgspec.Struct, frozen=True):
     meant, in order, each as its reports have left it; `fills` all executions in order;
     `fill_counts` how many each open order has had; `day` is what the last day began with, where
     that was noted; `confirmed` are the orders that the venue has shown, `external` those that
-    somebody else has placed; `holder` says who keeps the account.
+    somebody else has placed; `holder` says who keeps the account; `currency` is the account's own,
+    "" where that was never noted, and `balances` what it was opened with of others.
     """
 
     cash: Decimal | None
@@ -28,6 +29,8 @@ class Recovered(msgspec.Struct, frozen=True):
     opened: int = 0
     external: frozenset[ClientOrderId] = frozenset()
     holder: str = "paper"
+    currency: str = ""
+    balances: dict[str, Decimal] = {}
 
     @property
     def open_orders(self) -> list[TrackedOrder]:

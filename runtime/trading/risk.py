@@ -13,6 +13,7 @@ from typing import final
 import msgspec
 
 from feeds.events import SECOND, AssetClass, Symbol
+from runtime.trading.cash import ONE, paid_in
 from runtime.trading.orders import EXACT, LARGEST, ZERO, Order, OrderType, Side, TimeInForce
 from runtime.trading.portfolio import Portfolio
 from runtime.trading.tracked import TrackedOrder
@@ -31,7 +32,9 @@ class RiskView(msgspec.Struct, frozen=True):
     `asset_class` is None for a symbol the strategy did not add, `price` None before its first data;
     `position` signed, `pending_buys` and `pending_sells` what open orders of the symbol may still
     fill (positive); `free_cash` is what new positions may cost, open orders deducted;
-    `halted` says why nothing may leave, empty while it may; `recent_orders` left within a second.
+    `halted` says why nothing may leave, empty while it may; `recent_orders` left within a second;
+    `rate` is what the account pays for a unit of the currency of the price, 0 while none is known,
+    `unconverted` what currencies have none.
     """
 
     asset_class: AssetClass | None
@@ -44,6 +47,8 @@ class RiskView(msgspec.Struct, frozen=True):
     warming_up: bool = False
     halted: str = ""
     recent_orders: int = 0
+    rate: Decimal = ONE
+    unconverted: tuple[str, ...] = ()
 
 
 @final
@@ -228,7 +233,22 @@ def priced(order: Order, view: RiskView) -> str | None:
     return None
 
 
-ALWAYS: tuple[Check, ...] = (well_formed, allowed_to_trade, known_symbol, priced, in_time)
+def convertible(order: Order, view: RiskView) -> str | None:
+    """Refuse what opens a position while nobody can say what the account is worth."""
+    if not view.unconverted or not _opening(order, view):
+        return None
+    names = ", ".join(view.unconverted)
+    return f"nothing says what {names} is worth: add its pair with the account's currency"
+
+
+ALWAYS: tuple[Check, ...] = (
+    well_formed,
+    allowed_to_trade,
+    known_symbol,
+    priced,
+    in_time,
+    convertible,
+)
 
 
 def whole_lots(order: Order, view: RiskView) -> str | None:
@@ -325,11 +345,7 @@ def buying_power(short: frozenset[AssetClass]) -> Check:
     """
 
     def check(order: Order, view: RiskView) -> str | None:
-        if order.side is Side.BUY:
-            closing = _closing(order.quantity, -view.position, view.pending_buys)
-        else:
-            closing = _closing(order.quantity, view.position, view.pending_sells)
-        opening = EXACT.subtract(order.quantity, closing)
+        opening = _opening(order, view)
         if not opening:
             return None
         if order.side is Side.SELL and view.asset_class not in short:
@@ -337,13 +353,23 @@ def buying_power(short: frozenset[AssetClass]) -> Check:
                 f"{order.symbol} cannot be sold short: {view.position} held, "
                 f"{view.pending_sells} already being sold"
             )
-        unit, price = _unit_cost(order, view), Decimal(str(view.price))
+        unit, price = _unit_cost(order, view), EXACT.multiply(Decimal(str(view.price)), view.rate)
         freed = price if order.side is Side.SELL else EXACT.subtract(EXACT.multiply(2, price), unit)
         cost = EXACT.multiply(opening, unit)
+        closing = EXACT.subtract(order.quantity, opening)
         power = EXACT.fma(closing, freed, view.free_cash)
         return f"the order needs {cost:.2f}, {power:.2f} is free" if cost > power else None
 
     return check
+
+
+def _opening(order: Order, view: RiskView) -> Decimal:
+    """How much of an order makes a position larger; open orders count as having closed first."""
+    if order.side is Side.BUY:
+        closing = _closing(order.quantity, -view.position, view.pending_buys)
+    else:
+        closing = _closing(order.quantity, view.position, view.pending_sells)
+    return EXACT.subtract(order.quantity, closing)
 
 
 def _closing(quantity: Decimal, held: Decimal, pending: Decimal) -> Decimal:
@@ -352,11 +378,13 @@ def _closing(quantity: Decimal, held: Decimal, pending: Decimal) -> Decimal:
 
 
 def _unit_cost(order: Order, view: RiskView) -> Decimal:
-    """What one unit may cost at worst: a buy at its limit, or from its stop; a short the higher."""
-    price = Decimal(str(view.price))
+    """What a unit may cost the account: a buy at its limit or from its stop, a short the higher."""
     if order.side is Side.BUY and order.limit_price is not None:
-        return order.limit_price
-    return max(price, order.limit_price or ZERO, order.stop_price or ZERO)
+        price = order.limit_price
+    else:
+        last = Decimal(str(view.price))
+        price = max(last, order.limit_price or ZERO, order.stop_price or ZERO)
+    return EXACT.multiply(price, view.rate)
 
 
 def risk_view(
@@ -391,7 +419,10 @@ def risk_view(
         held = portfolio[key[0]].quantity
         against = held.copy_negate() if key[1] is Side.BUY else held
         opening = EXACT.subtract(quantity, _closing(quantity, against, ZERO))
-        free = EXACT.subtract(free, EXACT.multiply(opening, unit[key]))
+        worth = EXACT.multiply(unit[key], portfolio.rate_of(key[0]) or ZERO)
+        free = EXACT.subtract(free, EXACT.multiply(opening, worth))
+    rate = portfolio.rate_of(symbol)
+    missing = portfolio.unconverted if rate is not None else [paid_in(symbol)]
     return RiskView(
         asset_class=asset_class,
         price=price,
@@ -403,4 +434,6 @@ def risk_view(
         warming_up=warming_up,
         halted=halted,
         recent_orders=recent_orders,
+        rate=rate or ZERO,
+        unconverted=tuple(missing),
     )

@@ -26,6 +26,8 @@ class TradingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         reconcile_seconds: between two looks at all orders and holdings there.
         acceptance_seconds: after which an order that was sent has arrived or never will.
         cash: what a new account begins with; at a real venue it is what the account holds.
+        currency: what the account is kept in, such as EUR; None is what all symbols are paid in, or
+            else USD.
         fee_model: "percent" of the value of each fill, or "per-share" as LEAN's Interactive Brokers
             model for US equities has it.
         fee_bps: of the value of a fill, in basis points.
@@ -57,6 +59,7 @@ class TradingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     reconcile_seconds: float = 30.0
     acceptance_seconds: float = 5.0
     cash: float = 100_000.0
+    currency: str | None = None
     fee_model: Literal["percent", "per-share"] = "percent"
     fee_bps: float = 1.0
     maker_fee_bps: float | None = None

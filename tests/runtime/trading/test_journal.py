@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from feeds.events import Symbol
 from runtime.errors import ConfigError
+from runtime.sessions.words import recovered, taken_over
 from runtime.trading.journal import FILE, Entry, Journal, Opening, RowRefused
 from runtime.trading.orders import (
     ClientOrderId,
@@ -216,6 +217,15 @@ def test_money_is_the_same_to_the_last_digit(
         live.fees,
         live[SPY].quantity,
     )
+
+
+def test_an_account_keeps_its_currencies(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    written(path, Opening(Decimal(1000), 0, "paper", "EUR", {"USD": Decimal("2.50")}))
+    found = read(path)
+    assert found.cash == 1000
+    assert (found.currency, found.balances) == ("EUR", {"USD": Decimal("2.50")})
+    assert recovered(taken_over(found)) == found  # as a recorded session keeps it
 
 
 # ---- files that are not what they were -------------------------------------------------------

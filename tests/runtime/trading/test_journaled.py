@@ -12,7 +12,7 @@ import structlog
 
 from feeds.events import AssetClass, Quote, Symbol
 from runtime.trading import journaled
-from runtime.trading.journal import FILE, Entry, Journal
+from runtime.trading.journal import FILE, Entry, Journal, Opening
 from runtime.trading.journaled import JournaledBroker
 from runtime.trading.orders import ClientOrderId, Order, OrderUpdate, Side, UpdateKind
 from runtime.trading.paper import PaperBroker
@@ -63,7 +63,7 @@ class Desk:
         log = structlog.get_logger()
         self.broker = JournaledBroker(self.paper, self.journal, log, lambda: 5)
         self.broker.alarm = self.alarms.append
-        self.broker.begin(Decimal(1000), 1)
+        self.broker.begin(Opening(Decimal(1000), 1))
         self.broker.on_market([QUOTE], 1)
 
     async def hear(self, count: int) -> list[OrderUpdate]:
