@@ -112,11 +112,12 @@ class Portfolio:
         cash_book: what there is of each currency.
     """
 
-    __slots__ = ("_marks", "_positions", "cash_book")
+    __slots__ = ("_marks", "_paid", "_positions", "cash_book")
 
     def __init__(self, cash: Decimal, currency: str = "") -> None:
         self._marks: dict[Symbol, float] = {}
         self._positions: dict[Symbol, Position] = {}
+        self._paid: set[str] = set()  # what any position is paid in
         self.cash_book = CashBook(cash, self._marks, currency)
 
     def __getitem__(self, name: str) -> Position:
@@ -128,6 +129,7 @@ class Portfolio:
             position = self._positions.get(symbol)
         if position is None:
             position = self._positions[symbol] = Position(symbol, self._marks)
+            self._paid.add(position.currency)
         return position
 
     def __iter__(self) -> Iterator[Position]:
@@ -171,9 +173,10 @@ class Portfolio:
     @property
     def unconverted(self) -> list[str]:
         """The currencies that it has, or has positions in, and no price to convert them at."""
-        book = self.cash_book
-        names = {*book.foreign, *(held.currency for held in self._positions.values())}
-        return sorted(name for name in names if book.rate(name) is None)
+        book, paid = self.cash_book, self._paid
+        if len(book) == 1 and len(paid) <= 1 and all(map(book.is_own, paid)):
+            return []  # before each order, so without ado
+        return sorted(name for name in paid.union(book.foreign) if book.rate(name) is None)
 
     @property
     def cash(self) -> Decimal:
@@ -198,7 +201,14 @@ class Portfolio:
     @property
     def holdings_value(self) -> Decimal:
         """What is held, at the last prices: shorts count negative."""
-        return self._sum((held, held.holdings_value) for held in self)
+        book, total = self.cash_book, ZERO
+        for held in self._positions.values():
+            if held.quantity:
+                value = held.holdings_value
+                if not book.is_own(held.currency):
+                    value = EXACT.multiply(value, book.rate(held.currency) or ZERO)
+                total = EXACT.add(total, value)
+        return total
 
     @property
     def exposure(self) -> Decimal:
