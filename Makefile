@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TIDEGATE_SHARED_DATA ?= $(abspath ../shared/data)
 export TIDEGATE_SHARED_DATA
+# The tests start tidegate hundreds of times: let Python keep what it has compiled.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run setup test lint format types check bench lock lowest clean
