@@ -15,6 +15,8 @@ from tests.live.cli_kit import Running, strategy
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 TOKEN = "t" * 40
+SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+"""Kept after the tests, for people to look at."""
 SHOWN = {"Authorization": f"Bearer {TOKEN}"}
 BODY = """
 def initialize(self):
@@ -110,7 +112,7 @@ def test_it_shows_the_run_and_steers_it(tmp_path: Path, browser: Browser, port: 
         expect(page.locator("#log div")).to_have_count(1)
         page.fill("#grep", "")
         page.evaluate("scrollTo(0, 0)")
-        page.screenshot(path=tmp_path / "wide.png", full_page=True)
+        page.screenshot(path=SHOTS / "wide.png", full_page=True)
         running.send(signal.SIGTERM)
         assert running.end().code == 0
 
@@ -140,7 +142,7 @@ def test_without_the_token_it_asks_for_it_and_a_phone_needs_no_sideways_scrollin
         expect(page.locator("#link")).to_have_text("live")
         expect(page.locator("#login")).to_be_hidden()
         assert page.evaluate("document.documentElement.scrollWidth") <= small["width"]
-        page.screenshot(path=tmp_path / "phone.png", full_page=True)
+        page.screenshot(path=SHOTS / "phone.png", full_page=True)
         assert faults == []
 
 
