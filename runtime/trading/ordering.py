@@ -329,7 +329,7 @@ class OrderDesk:
             open_orders=[
                 tracked
                 for tracked in self._open.values()
-                if not tracked.is_cancelling and tracked is not without
+                if (tracked.is_unknown or not tracked.is_cancelling) and tracked is not without
             ],
             warming_up=self._floor.is_warming_up,
             halted="the run is stopping" if self.is_stopping else self.halted,

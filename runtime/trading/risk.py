@@ -33,6 +33,7 @@ class RiskView(msgspec.Struct, frozen=True):
     `position` signed, `pending_buys` and `pending_sells` what open orders of the symbol may still
     fill (positive); `free_cash` is what new positions may cost, open orders deducted;
     `halted` says why nothing may leave, empty while it may; `recent_orders` left within a second;
+    `unknown` is an order of the symbol of which nobody can say whether the venue has it;
     `rate` is what the account pays for a unit of the currency of the price, 0 while none is known,
     `unconverted` what currencies have none.
     """
@@ -47,6 +48,7 @@ class RiskView(msgspec.Struct, frozen=True):
     warming_up: bool = False
     halted: str = ""
     recent_orders: int = 0
+    unknown: str = ""
     rate: Decimal = ONE
     unconverted: tuple[str, ...] = ()
 
@@ -241,12 +243,20 @@ def convertible(order: Order, view: RiskView) -> str | None:
     return f"nothing says what {names} is worth: add its pair with the account's currency"
 
 
+def answered(order: Order, view: RiskView) -> str | None:
+    """Refuse what opens a position beside an order that may have filled without our knowing."""
+    if not view.unknown or not _opening(order, view):
+        return None
+    return f"nobody can say yet what became of {view.unknown}: nothing of {order.symbol} opens"
+
+
 ALWAYS: tuple[Check, ...] = (
     well_formed,
     allowed_to_trade,
     known_symbol,
     priced,
     in_time,
+    answered,
     convertible,
 )
 
@@ -406,8 +416,11 @@ def risk_view(
     pending: dict[tuple[Symbol, Side], Decimal] = {}
     unit: dict[tuple[Symbol, Side], Decimal] = {}
     count = 0
+    unknown = ""
     for tracked in open_orders:
         order = tracked.order
+        if order.symbol == symbol and tracked.is_unknown:
+            unknown = order.id
         key = (order.symbol, order.side)
         last = portfolio[order.symbol].last_price
         count += 1
@@ -434,6 +447,7 @@ def risk_view(
         warming_up=warming_up,
         halted=halted,
         recent_orders=recent_orders,
+        unknown=unknown,
         rate=rate or ZERO,
         unconverted=tuple(missing),
     )

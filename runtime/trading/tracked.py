@@ -134,6 +134,7 @@ class TrackedOrder:
 
     __slots__ = (
         "_fill_ids",
+        "_in_doubt",
         "_notional",
         "duplicates",
         "fees",
@@ -156,6 +157,7 @@ class TrackedOrder:
         self.wanted: Order | None = None
         self._notional = ZERO
         self._fill_ids: set[str] = set()
+        self._in_doubt = False
 
     @property
     def remaining(self) -> Decimal:
@@ -176,6 +178,11 @@ class TrackedOrder:
     def is_cancelling(self) -> bool:
         """Whether its end was asked for and has not come."""
         return self.state is OrderState.CANCEL_PENDING
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nobody can say what the venue has of it, also while its end is asked for."""
+        return self._in_doubt and self.state.is_open
 
     @property
     def average_price(self) -> Decimal:
@@ -230,6 +237,10 @@ class TrackedOrder:
             self._count(fill)
         is_news = fill is not None or self._hear(update)
         state = self._settle(state)
+        if state is OrderState.UNKNOWN:
+            self._in_doubt = True
+        elif update.kind is not UpdateKind.LOST:
+            self._in_doubt = False
         if not is_news and state is self.state:
             self.duplicates += 1
             return None

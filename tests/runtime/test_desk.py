@@ -339,6 +339,43 @@ def test_history_of_a_stranger_names_what_was_added(ask: Callable[..., object]) 
         ask(desk(), Symbol("QQQ"), 1)
 
 
+@pytest.mark.parametrize("is_cancelling", [False, True])
+@pytest.mark.parametrize("answer", [UpdateKind.ACCEPTED, UpdateKind.REJECTED])
+def test_nothing_opens_beside_an_order_nobody_knows_of(
+    is_cancelling: bool, answer: UpdateKind
+) -> None:
+    """Row 43: a lost answer, and a strategy that orders once more."""
+    target = desk()
+    price(target, 100.0)
+    price(target, 50_000.0, BTC)
+    orders = target.ordering
+    first = orders.propose(SPY, Decimal(10), OrderTerms(), "")
+    orders.apply(OrderUpdate(first.order_id, UpdateKind.LOST, T0))
+    if is_cancelling:
+        orders.cancel(first.order_id)
+    for quantity in (1, -1):
+        again = orders.propose(SPY, Decimal(quantity), OrderTerms(), "")
+        assert again.status is OrderState.REJECTED
+        assert (
+            again.reason
+            == f"nobody can say yet what became of {first.order_id}: nothing of SPY opens"
+        )
+    assert orders.propose(BTC, Decimal(1), OrderTerms(), "").status is OrderState.SUBMITTED
+    orders.apply(OrderUpdate(first.order_id, answer, T0))
+    assert orders.propose(SPY, Decimal(1), OrderTerms(), "").status is OrderState.SUBMITTED
+
+
+def test_what_closes_may_leave_beside_an_order_nobody_knows_of() -> None:
+    target = desk()
+    price(target, 100.0)
+    orders = target.ordering
+    held(target, 10)
+    lost = orders.propose(SPY, Decimal(5), OrderTerms(), "")
+    orders.apply(OrderUpdate(lost.order_id, UpdateKind.LOST, T0))
+    assert orders.propose(SPY, Decimal(-10), OrderTerms(), "").status is OrderState.SUBMITTED
+    assert orders.propose(SPY, Decimal(-1), OrderTerms(), "").status is OrderState.REJECTED
+
+
 def test_a_report_on_an_unknown_order_is_logged_and_changes_nothing() -> None:
     target = desk()
     target.ordering.apply(OrderUpdate("x", UpdateKind.ACCEPTED, T0))  # type: ignore[arg-type]  # any text
