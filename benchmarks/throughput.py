@@ -4,6 +4,7 @@ Two loops to compare with: `same decode` makes of each frame the events that the
 it, times in ns, and does nothing else; `msgspec only` leaves times as the wire has them. A venue
 process plays the same synthetic market to each in turn, so that a slow moment of the machine hits
 all of them. Run it: python -m benchmarks.throughput [--ticks N] [--passes N]
+[--transport fast]
 """
 
 import argparse
@@ -22,6 +23,7 @@ from feeds.base import Subscription
 from feeds.events import AssetClass, Event, Quote, Symbol, Trade
 from feeds.protocols.alpaca import AlpacaDecoder
 from feeds.session import ConnectionSettings
+from feeds.sockets import Transport
 from feeds.stream import AlpacaFeed
 from feeds.venue.process import EmbeddedVenue, VenueOptions, embedded_venue
 from runtime import Resolution, Slice, Strategy
@@ -59,10 +61,12 @@ class Counter(Strategy):
             self.quit("seen enough")
 
 
-async def through_the_runtime(venue: EmbeddedVenue, ticks: int) -> float:
+async def through_the_runtime(
+    venue: EmbeddedVenue, ticks: int, transport: Transport = Transport.WEBSOCKETS
+) -> float:
     """Return ticks a second from frame to on_data through feed, engine and slices."""
     strategy = Counter(ticks)
-    patience = ConnectionSettings(connect_timeout=timedelta(seconds=10))
+    patience = ConnectionSettings(connect_timeout=timedelta(seconds=10), transport=transport)
     feed = AlpacaFeed(venue.url, venue.key, venue.secret, settings=patience)
     silent = structlog.wrap_logger(
         structlog.ReturnLogger(), wrapper_class=structlog.make_filtering_bound_logger(50)
@@ -142,7 +146,7 @@ async def through_a_bare_loop(venue: EmbeddedVenue, ticks: int, decode: Decode) 
     return seen / (ended - began)
 
 
-async def measure(ticks: int, passes: int) -> dict[str, float]:
+async def measure(ticks: int, passes: int, transport: Transport) -> dict[str, float]:
     """Measure both in turn and return the medians and the ratio of each pair's median."""
     bare: dict[str, list[float]] = {"same": [], "only": []}
     whole: list[float] = []
@@ -151,7 +155,7 @@ async def measure(ticks: int, passes: int) -> dict[str, float]:
             async with embedded_venue(FLAT_OUT) as venue:
                 bare[name].append(await through_a_bare_loop(venue, ticks, decode))
         async with embedded_venue(FLAT_OUT) as venue:
-            whole.append(await through_the_runtime(venue, ticks))
+            whole.append(await through_the_runtime(venue, ticks, transport))
     ratios = [a / b for a, b in zip(whole, bare["same"], strict=True)]
     to_only = [a / b for a, b in zip(whole, bare["only"], strict=True)]
     return {
@@ -172,8 +176,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ticks", type=int, default=400_000)
     parser.add_argument("--passes", type=int, default=5)
+    parser.add_argument("--transport", choices=list(Transport), default=Transport.WEBSOCKETS)
     arguments = parser.parse_args()
-    figures = anyio.run(measure, arguments.ticks, arguments.passes)
+    transport = Transport(arguments.transport)
+    figures = anyio.run(
+        measure,
+        arguments.ticks,
+        arguments.passes,
+        transport,
+        backend_options={"use_uvloop": transport is Transport.FAST},
+    )
     print(f"bare loop, msgspec only         {figures['msgspec_only_ticks_per_s']:>12,.0f} ticks/s")
     print(f"bare loop, same decode          {figures['same_decode_ticks_per_s']:>12,.0f} ticks/s")
     print(f"frame to on_data                {figures['runtime_ticks_per_s']:>12,.0f} ticks/s")

@@ -16,12 +16,13 @@ from anyio.abc import TaskGroup
 from feeds.backoff import Backoff
 from feeds.base import ConnectionStatistics, Deliver, Subscription
 from feeds.budget import TOO_MANY, Budget
-from feeds.dial import Address, Dropped, HttpRefusal, Silent, Untrusted, dial
+from feeds.dial import Address, Dropped, HttpRefusal, Silent, Untrusted
 from feeds.errors import FeedError, VenueRefused
 from feeds.events import SECOND, Bar, Event, FeedState, Gap, Quote, QuoteBar, Status, Symbol, Trade
 from feeds.protocols.base import Limits, SymbolState, VenueProtocol
 from feeds.seam import Seam
 from feeds.session import END_OF_TAPE, ConnectionSettings, Ended, Session, only
+from feeds.transports import open_socket
 
 FORBIDDEN = {401, 403}
 RENEW_BETWEEN = 0.90, 0.95
@@ -210,7 +211,8 @@ class Connection:
         place, been_live = self._address.place, self._been_live
         quiet = settings.quiet.total_seconds() if settings.quiet else limits.quiet / SECOND
         try:
-            socket = await dial(
+            socket = await open_socket(
+                settings.transport,
                 self._address,
                 core.path,
                 core.headers,

@@ -7,9 +7,9 @@ its certificate is none of ours. A redirect is none of them: it would carry a lo
 import os
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from ipaddress import ip_address
-from typing import Literal
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -102,22 +102,27 @@ async def dial(
         Untrusted: the venue's certificate is not trusted.
         ConfigError: the proxy is no proxy's URL, or needs a library that is not installed.
     """
-    way: str | Literal[True] | None = None if address.is_here else proxy or True
-    attempt = _Connect(
-        address.url + path,
-        ssl=address.tls,
-        additional_headers=headers,
-        user_agent_header="tidegate",
-        compression=None,
-        proxy=way,
-        open_timeout=patience,
-        close_timeout=1,
-        ping_interval=None,  # the session does it, and knows when the silence is our own
-        max_size=max_size,
-        max_queue=256,
-    )
+    with outcomes(patience, now):
+        return await _Connect(
+            address.url + path,
+            ssl=address.tls,
+            additional_headers=headers,
+            user_agent_header="tidegate",
+            compression=None,
+            proxy=None if address.is_here else proxy or True,
+            open_timeout=patience,
+            close_timeout=1,
+            ping_interval=None,  # the session does it, and knows when the silence is our own
+            max_size=max_size,
+            max_queue=256,
+        )
+
+
+@contextmanager
+def outcomes(patience: float, now: int) -> Iterator[None]:
+    """Turn what an attempt has met into one of the outcomes."""
     try:
-        return await attempt
+        yield
     except InvalidStatus as error:
         asked = error.response.headers.get("Retry-After")
         raise HttpRefusal(error.response.status_code, retry_after(asked, now)) from None

@@ -12,8 +12,6 @@ from typing import Protocol
 
 import anyio
 from msgspec import Struct
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
 
 from feeds.budget import Budget
 from feeds.dial import Dropped
@@ -21,6 +19,7 @@ from feeds.errors import TidegateError
 from feeds.events import SECOND, Event, Symbol
 from feeds.pacing import Pacer
 from feeds.protocols.base import HttpGet, Limits, SymbolState, VenueProtocol
+from feeds.sockets import Farewell, Socket, Transport
 
 END_OF_TAPE = "end of tape"
 
@@ -37,7 +36,8 @@ class ConnectionSettings(Struct, frozen=True):
     the connection is given up. `max_size` is the largest message in bytes. The backoff starts over
     after a connection that gave data and lasted `health`. `reorder` is how long a trade waits for
     one before it that is missing, `history` how long where its history was asked for. `overlap` is
-    how long a renewed connection runs beside the old one; `life` when it is renewed.
+    how long a renewed connection runs beside the old one; `life` when it is renewed. `transport` is
+    the library that holds the sockets.
     """
 
     connect_timeout: timedelta = timedelta(seconds=10)
@@ -51,6 +51,7 @@ class ConnectionSettings(Struct, frozen=True):
     overlap: timedelta = timedelta(seconds=2)
     life: timedelta | None = None
     proxy: str | None = None
+    transport: Transport = Transport.WEBSOCKETS
 
 
 class Sink(Protocol):
@@ -83,7 +84,7 @@ class Session:
 
     def __init__(
         self,
-        socket: ClientConnection,
+        socket: Socket,
         core: VenueProtocol,
         limits: Limits,
         budget: Budget,
@@ -190,8 +191,8 @@ class Session:
                     raise core.refusal
                 if core.fault is not None:
                     raise Dropped(core.fault)
-        except ConnectionClosed as closed:
-            raise self._ending(closed) from None
+        except self._socket.closed as closed:
+            raise self._ending(self._socket.farewell(closed)) from None
         finally:
             self._delivering = False
 
@@ -216,17 +217,17 @@ class Session:
         self.settled.set()
         return [*greeting, *events]
 
-    def _ending(self, closed: ConnectionClosed) -> Exception:
-        said, sent = closed.rcvd, closed.sent
+    def _ending(self, farewell: Farewell) -> Exception:
+        said, sent = farewell.said, farewell.sent
         self.is_whole, self.until = said is not None, anyio.current_time()
-        if said is not None and said.code == 1000 and said.reason == END_OF_TAPE:
+        if said == (1000, END_OF_TAPE):
             return Ended()
         if self._verdict is not None:
             return Dropped(self._verdict)
-        if sent is not None and not closed.rcvd_then_sent and sent.code != 1000:
-            return Dropped(f"its frames cannot be read: {sent.code} {sent.reason}".rstrip())
+        if sent is not None and not farewell.said_first and sent[0] != 1000:
+            return Dropped(f"its frames cannot be read: {sent[0]} {sent[1]}".rstrip())
         if said is not None:
-            return Dropped(f"the venue closed with {said.code} {said.reason}".rstrip())
+            return Dropped(f"the venue closed with {said[0]} {said[1]}".rstrip())
         return Dropped("the connection was lost")
 
     # --- beside it -----------------------------------------------------------------------------
@@ -257,8 +258,8 @@ class Session:
                     last, pong = anyio.current_time(), None
                 elif anyio.current_time() - last >= limit:
                     self._verdict = f"nothing came for {limit:g} s, {proof}"
-                    self._socket.transport.abort()  # who does not hear is not said goodbye to
-        except ConnectionClosed:
+                    self._socket.abort()  # who does not hear is not said goodbye to
+        except self._socket.closed:
             return  # the reader sees it too
 
     def _sample_skew(self) -> None:
@@ -278,7 +279,7 @@ class Session:
                         await anyio.sleep(wait / SECOND)
                     self._pacer.take(time.monotonic_ns())
                     await self._socket.send(frame)
-        except ConnectionClosed:
+        except self._socket.closed:
             return  # the reader sees it too
 
     async def _keep_time(self) -> None:

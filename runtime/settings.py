@@ -53,7 +53,8 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     columns of CSV and Parquet files mean. `clock`: whose time counts at a venue, ours (wall) or its
     own (venue); auto is the venue's where the embedded one plays recorded data or another speed.
     `normalization`: LEAN's prices of shares adjusted for splits and dividends, or raw.
-    `ccxt`: what the constructor of ccxt's venue takes, where `kind` is ccxt:NAME.
+    `ccxt`: what the constructor of ccxt's venue takes, where `kind` is ccxt:NAME. `transport`: what
+    holds the sockets, websockets, or picows on uvloop (fast).
     """
 
     kind: str = "paper"
@@ -72,6 +73,7 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     minutes: float = 60.0
     table: TableMapping = TableMapping()
     ccxt: dict[str, Any] = {}
+    transport: Literal["websockets", "fast"] = "websockets"
 
     @property
     def is_ccxt(self) -> bool:

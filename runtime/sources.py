@@ -24,8 +24,10 @@ from feeds.protocols.base import Options
 from feeds.protocols.registry import VENUES
 from feeds.replay import ReplayFeed
 from feeds.session import ConnectionSettings
+from feeds.sockets import Transport
 from feeds.stream import AlpacaFeed, LiveFeed
 from feeds.synthetic import START, SyntheticFeed
+from feeds.transports import fast_or_refuse
 from feeds.venue.account_options import AccountOptions
 from feeds.venue.process import EmbeddedVenue, VenueOptions, embedded_venue
 from runtime.clock import Clock, SystemClock, VirtualClock
@@ -149,8 +151,10 @@ def _ccxt_feed(wanted: FeedSettings, credentials: Credentials | None) -> CcxtFee
 
 
 def _patience(wanted: FeedSettings) -> ConnectionSettings:
-    limit = timedelta(seconds=wanted.connect_timeout)
-    return ConnectionSettings(connect_timeout=limit, proxy=wanted.proxy)
+    limit, transport = timedelta(seconds=wanted.connect_timeout), Transport(wanted.transport)
+    if transport is Transport.FAST:
+        fast_or_refuse()
+    return ConnectionSettings(connect_timeout=limit, proxy=wanted.proxy, transport=transport)
 
 
 def _venue_options(wanted: FeedSettings, account: AccountOptions | None) -> VenueOptions:

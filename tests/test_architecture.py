@@ -33,6 +33,8 @@ SHELLS = {
     "feeds.ccxt_feed": "waits for what ccxt hears",
     "feeds.connection": "one line that comes back",
     "feeds.dial": "opens a socket",
+    "feeds.fast_dial": "opens a socket",
+    "feeds.transports": "chooses what opens a socket",
     "feeds.recorder": "writes what a feed hears",
     "feeds.replay": "waits at the recorded pace",
     "feeds.session": "one socket",

@@ -273,7 +273,8 @@ def run_to_exit(
 
         try:
             with heard(log):
-                code = anyio.run(to_its_end)
+                on_uvloop = settings.feed.transport == "fast"
+                code = anyio.run(to_its_end, backend_options={"use_uvloop": on_uvloop})
         except Exception:
             log.debug("failed", traceback=traceback.format_exc())
             raise

@@ -29,6 +29,8 @@ PLAYED = {
     "bitstamp": "BITSTAMP.ws.1.0.gz",
 }
 
+pytestmark = pytest.mark.usefixtures("either")
+
 
 def wanted(symbols: Iterable[str]) -> list[Subscription]:
     return [Subscription(Symbol(s.replace("-", "/")), AssetClass.CRYPTO) for s in sorted(symbols)]

@@ -44,6 +44,7 @@ async def test_a_bad_day_loses_no_trade_unsaid(venue: str) -> None:
 
 @pytest.mark.timeout(60 + MINUTES * 60)
 @pytest.mark.parametrize("history", [True, False])
+@pytest.mark.usefixtures("either")
 async def test_a_bad_day_of_recorded_trades(shared_data: Path, history: bool) -> None:
     capture = shared_data / "wire" / "COINBASE.ws.28.0.gz"
     faults = [fault for fault in Fault if LONG or fault not in SLOW]

@@ -120,11 +120,13 @@ async def test_an_http_proxy_is_asked_for_the_venue_by_name(tls: ssl.SSLContext)
     assert await heard_through(read_connect, tls, at("http")) == [f"{HOST}:7443"]
 
 
+@pytest.mark.usefixtures("either")
 async def test_a_socks_proxy_is_asked_for_the_venue_by_name(tls: ssl.SSLContext) -> None:
     pytest.importorskip("python_socks", reason="needs the extra tidegate[socks]")
     assert await heard_through(read_socks, tls, at("socks5h")) == [f"{HOST}:7443"]
 
 
+@pytest.mark.usefixtures("either")
 async def test_a_proxy_of_the_environment_counts(
     tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +146,7 @@ async def test_a_proxy_of_the_environment_counts(
         ("http://127.0.0.1:1", FeedError, "Connection refused"),
     ],
 )
+@pytest.mark.usefixtures("either")
 async def test_a_proxy_that_is_none_is_one_sentence(
     proxy_url: str, error: type[Exception], words: str
 ) -> None:

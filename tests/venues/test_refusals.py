@@ -29,6 +29,8 @@ from tests.venues.test_capture_server import CALM, PLAYED, wanted
 BRIEF = msgspec.structs.replace(CALM, connect_timeout=timedelta(milliseconds=500))
 SKL = wanted(["SKL-USD"])
 
+pytestmark = pytest.mark.usefixtures("either")
+
 
 @asynccontextmanager
 async def answering(*answers: tuple[int, dict[str, str]], tls: Any = None) -> AsyncIterator[Any]:
