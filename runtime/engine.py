@@ -6,6 +6,7 @@ strategy wants done goes out as one. Live and backtest differ only in who calls 
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, timedelta
+from typing import Any
 
 import msgspec
 
@@ -28,7 +29,7 @@ from runtime.errors import StrategyError
 from runtime.lines import Ended
 from runtime.moments import split
 from runtime.schedule.local_time import in_zone
-from runtime.slices import MARKET_KINDS, build_slice
+from runtime.slices import MARKET_TYPES, build_slice
 from runtime.strategy import Strategy
 from runtime.trading.orders import OrderUpdate
 from runtime.trading.recovered import Recovered
@@ -145,19 +146,21 @@ class Engine:
             self.desk.schedule.agenda.begin(self.desk.now_ns)
         lines = self.desk.lines
         out: list[MarketEvent | Gap] = []
-        touched: dict[Symbol, None] = {}
+        touched: dict[Symbol, int] = {}
+        event: Any  # by its type, as this runs for each tick
         for event in events:
-            if isinstance(event, MARKET_KINDS):
-                line = lines.get(event.symbol)
+            if type(event) in MARKET_TYPES:
+                symbol: Symbol = event.symbol
+                line = lines.get(symbol)
                 if line is None:
                     self._foreign += 1
                     continue
-                self._events += 1
                 line.take(event, out)  # type: ignore[arg-type]  # a list that also takes gaps
-                touched[event.symbol] = None
+                touched[symbol] = touched.get(symbol, 0) + 1
             else:
                 self._notice(event, out)
-        for symbol in touched:
+        for symbol, count in touched.items():
+            self._events += count
             self._settle(symbol)
         if closing:
             self._close(self.desk.now_ns, out)

@@ -112,6 +112,7 @@ class _Rows:
         self._dtype = np.dtype(columns, align=True)  # aligned copies out six times faster
         self._row_bytes = self._dtype.itemsize
         self._kept_bytes = capacity * self._row_bytes
+        self._most_bytes = 2 * self._kept_bytes
         self._buffer = bytearray()
 
     def __len__(self) -> int:
@@ -119,8 +120,11 @@ class _Rows:
 
     def _push(self, row: bytes) -> None:
         self._buffer += row
-        if len(self._buffer) >= 2 * self._kept_bytes:
-            del self._buffer[: -self._kept_bytes]
+        if len(self._buffer) >= self._most_bytes:
+            self._trim()
+
+    def _trim(self) -> None:
+        del self._buffer[: -self._kept_bytes]
 
     def _columns(self, n: int | None) -> list[Any]:
         wanted = self.capacity if n is None else min(n, self.capacity)
@@ -188,41 +192,34 @@ class TickHistory(_Rows):
         """Add the newest trade."""
         if self._unpacked:
             self._pack_all()
-        self._push(
-            self._pack(
-                trade.time,
-                trade.price,
-                trade.size,
-                _SIDES[trade.aggressor],
-                self._bid,
-                self._bid_size,
-                self._ask,
-                self._ask_size,
-                True,
-            )
+        self._buffer += self._pack(
+            trade.time,
+            trade.price,
+            trade.size,
+            _SIDES[trade.aggressor],
+            self._bid,
+            self._bid_size,
+            self._ask,
+            self._ask_size,
+            True,
         )
+        if len(self._buffer) >= self._most_bytes:
+            self._trim()
 
     def append_quote(self, quote: Quote) -> None:
         """Add the newest quote."""
         if self._unpacked:
             self._pack_all()
         self._bid = bid = quote.bid
-        self._bid_size = quote.bid_size
+        self._bid_size = bid_size = quote.bid_size
         self._ask = ask = quote.ask
-        self._ask_size = quote.ask_size
-        self._push(
-            self._pack(
-                quote.time,
-                (bid + ask) * 0.5,
-                0.0,
-                0.0,
-                bid,
-                self._bid_size,
-                ask,
-                self._ask_size,
-                False,
-            )
+        self._ask_size = ask_size = quote.ask_size
+        middle = (bid + ask) * 0.5
+        self._buffer += self._pack(
+            quote.time, middle, 0.0, 0.0, bid, bid_size, ask, ask_size, False
         )
+        if len(self._buffer) >= self._most_bytes:
+            self._trim()
 
     def extend(self, ticks: Iterable[Trade | Quote]) -> None:
         """Add ticks, oldest first."""

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import anyio
 import msgspec
@@ -52,7 +53,7 @@ from runtime.errors import (
     TidegateError,
 )
 from runtime.settings import EngineSettings
-from runtime.slices import MARKET_KINDS, Pending
+from runtime.slices import MARKET_KINDS, MARKET_TYPES, Pending
 from runtime.trading.account import Account
 from runtime.trading.broker import Broker
 from runtime.trading.portfolio import Profit
@@ -521,8 +522,12 @@ class LiveRun:
 
     def _step(self, events: Sequence[EngineEvent], now: int, *, closing: bool = False) -> None:
         """Let the broker see the market first, then the engine both the market and its reports."""
-        self.broker.on_market([e for e in events if isinstance(e, MARKET_KINDS)], now)
-        events = [*events, *self.broker.take_updates()]
+        market: Any = events
+        if not MARKET_TYPES.issuperset(map(type, events)):
+            market = [event for event in events if type(event) in MARKET_TYPES]
+        self.broker.on_market(market, now)
+        if updates := self.broker.take_updates():
+            events = [*events, *updates]
         self._carry_out(self.engine.process(events, now, closing=closing), now)
 
     def _carry_out(self, commands: list[Command], now: int) -> None:

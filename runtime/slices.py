@@ -17,6 +17,8 @@ from runtime.errors import ConfigError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MARKET_KINDS = (Trade, Quote, Bar, QuoteBar)
+MARKET_TYPES = frozenset[type](MARKET_KINDS)
+"""The same for `type(event) in`: none has subclasses, and this is asked of each tick."""
 
 _Tick = TypeVar("_Tick", Trade, Quote)
 _AnyBar = TypeVar("_AnyBar", Bar, QuoteBar)
@@ -179,10 +181,13 @@ class Slice:
     def ticks(self) -> dict[Symbol, list[Tick]]:
         """Trades and quotes together by symbol, in order of arrival."""
         if self._ticks is None:
-            self._ticks = {}
+            found: dict[Symbol, list[Tick]] = {}
             for event in self.events:
-                if isinstance(event, Trade | Quote):
-                    self._ticks.setdefault(event.symbol, []).append(event)
+                if type(event) is Trade or type(event) is Quote:
+                    if (ticks := found.get(event.symbol)) is None:
+                        ticks = found[event.symbol] = []
+                    ticks.append(event)
+            self._ticks = found
         return self._ticks
 
     @property
@@ -287,7 +292,7 @@ def build_slice(
 def _lists(events: Sequence[Event], kind: type[_Tick]) -> dict[Symbol, list[_Tick]]:
     found: dict[Symbol, list[_Tick]] = {}
     for event in events:
-        if isinstance(event, kind):
+        if type(event) is kind:
             found.setdefault(event.symbol, []).append(event)
     return found
 
