@@ -29,7 +29,16 @@ class Position:
     Portfolio has the sums in the account's.
     """
 
-    __slots__ = ("_marks", "cost", "currency", "fees", "quantity", "realised_pnl", "symbol")
+    __slots__ = (
+        "_marks",
+        "cost",
+        "currency",
+        "fees",
+        "quantity",
+        "realised_pnl",
+        "symbol",
+        "valued",
+    )
 
     def __init__(self, symbol: Symbol, marks: dict[Symbol, float]) -> None:
         self.symbol = symbol
@@ -38,6 +47,7 @@ class Position:
         self.cost = ZERO
         self.realised_pnl = ZERO
         self.fees = ZERO
+        self.valued = ZERO  # what the portfolio's sums have counted for it
         self._marks = marks
 
     @property
@@ -112,12 +122,22 @@ class Portfolio:
         cash_book: what there is of each currency.
     """
 
-    __slots__ = ("_marks", "_paid", "_positions", "cash_book")
+    __slots__ = (
+        "_changed",
+        "_marks",
+        "_paid",
+        "_positions",
+        "_short",
+        "_value",
+        "cash_book",
+    )
 
     def __init__(self, cash: Decimal, currency: str = "") -> None:
         self._marks: dict[Symbol, float] = {}
         self._positions: dict[Symbol, Position] = {}
         self._paid: set[str] = set()  # what any position is paid in
+        self._changed: set[Symbol] = set()  # positions whose `valued` is not their value now
+        self._value = self._short = ZERO  # of all `valued`, and of those below zero
         self.cash_book = CashBook(cash, self._marks, currency)
 
     def __getitem__(self, name: str) -> Position:
@@ -143,6 +163,7 @@ class Portfolio:
             earned = -fill.signed_quantity * fill.price - fill.fee
         self.cash_book.add(earned, position.currency)
         position.apply(fill)
+        self._changed.add(position.symbol)
 
     def deposit(self, amount: Decimal, currency: str = "", rate: Decimal = ZERO) -> None:
         """Begin with this amount of a currency, of the account's own where none is named.
@@ -160,6 +181,8 @@ class Portfolio:
         """Note the last price; one that is no sane price is passed over."""
         if 0.0 < price <= _LARGEST:
             self._marks[symbol] = price
+            if symbol in self._positions:
+                self._changed.add(symbol)
 
     def rate_of(self, symbol: Symbol) -> Decimal | None:
         """Return what a unit of what it is paid in is worth to the account; None: not known yet."""
@@ -173,10 +196,10 @@ class Portfolio:
     @property
     def unconverted(self) -> list[str]:
         """The currencies that it has, or has positions in, and no price to convert them at."""
-        book, paid = self.cash_book, self._paid
-        if len(book) == 1 and len(paid) <= 1 and all(map(book.is_own, paid)):
-            return []  # before each order, so without ado
-        return sorted(name for name in paid.union(book.foreign) if book.rate(name) is None)
+        if self._is_plain:
+            return []
+        book = self.cash_book
+        return sorted(name for name in self._paid.union(book.foreign) if book.rate(name) is None)
 
     @property
     def cash(self) -> Decimal:
@@ -201,14 +224,10 @@ class Portfolio:
     @property
     def holdings_value(self) -> Decimal:
         """What is held, at the last prices: shorts count negative."""
-        book, total = self.cash_book, ZERO
-        for held in self._positions.values():
-            if held.quantity:
-                value = held.holdings_value
-                if not book.is_own(held.currency):
-                    value = EXACT.multiply(value, book.rate(held.currency) or ZERO)
-                total = EXACT.add(total, value)
-        return total
+        if not self._is_plain:
+            return self._sum((held, held.holdings_value) for held in self)
+        self._revalue()
+        return self._value
 
     @property
     def exposure(self) -> Decimal:
@@ -227,8 +246,29 @@ class Portfolio:
         All cash when nothing is short. A short takes twice its value: the cash that its sale
         brought, and as much again to stand for it.
         """
-        short = self._sum((held, held.holdings_value) for held in self if held.is_short)
+        if self._is_plain:
+            self._revalue()
+            short = self._short
+        else:
+            short = self._sum((held, held.holdings_value) for held in self if held.is_short)
         return EXACT.fma(2, short, self.cash)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether all that it has is in its own currency."""
+        paid = self._paid
+        return len(self.cash_book) == 1 and len(paid) <= 1 and all(map(self.cash_book.is_own, paid))
+
+    def _revalue(self) -> None:
+        """Bring the sums up to date: only what has changed is looked at, as sums are exact."""
+        for symbol in self._changed:
+            position = self._positions[symbol]
+            old, new = position.valued, position.holdings_value
+            position.valued = new
+            self._value = EXACT.add(self._value, EXACT.subtract(new, old))
+            short = EXACT.subtract(min(new, ZERO), min(old, ZERO))
+            self._short = EXACT.add(self._short, short)
+        self._changed.clear()
 
     def _sum(self, amounts: Iterable[tuple[Position, Decimal]]) -> Decimal:
         """Add what is in the currencies of positions."""

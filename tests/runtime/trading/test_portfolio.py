@@ -203,3 +203,30 @@ def test_conservation_holds_over_many_fills() -> None:
     portfolio.mark(A, 0.1)
     assert portfolio.realised_pnl
     assert portfolio.equity - START == portfolio.realised_pnl + portfolio.unrealised_pnl
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.builds(fill, SIGNED, PRICES, FEES, SYMBOLS),
+        st.tuples(SYMBOLS, MARKS),
+        st.just("look"),
+    ),
+    max_size=40,
+)
+
+
+@given(STEPS)
+def test_sums_are_of_all_positions_whatever_was_looked_at_before(steps: Sequence[object]) -> None:
+    portfolio = Portfolio(START)
+    for step in [*steps, "look"]:
+        match step:
+            case Fill():
+                portfolio.apply(step)
+            case (symbol, price):
+                portfolio.mark(symbol, price)
+            case _:
+                values = [Fraction(portfolio[symbol].holdings_value) for symbol in (A, B)]
+                short = sum(min(value, Fraction(0)) for value in values)
+                assert Fraction(portfolio.holdings_value) == sum(values)
+                assert Fraction(portfolio.free_cash) == Fraction(portfolio.cash) + 2 * short
+                assert Fraction(portfolio.equity) == Fraction(portfolio.cash) + sum(values)
