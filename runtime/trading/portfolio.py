@@ -232,7 +232,10 @@ class Portfolio:
     @property
     def exposure(self) -> Decimal:
         """What is held, at the last prices: shorts count as much as longs."""
-        return self._sum((held, held.holdings_value.copy_abs()) for held in self)
+        if not self._is_plain:
+            return self._sum((held, held.holdings_value.copy_abs()) for held in self)
+        self._revalue()
+        return EXACT.subtract(self._value, EXACT.multiply(2, self._short))
 
     @property
     def equity(self) -> Decimal:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from decimal import Decimal, getcontext, localcontext
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -216,7 +217,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_sums_are_of_all_positions_whatever_was_looked_at_before(steps: Sequence[object]) -> None:
+def test_sums_are_of_all_positions_whatever_was_looked_at_before(steps: Sequence[Any]) -> None:
     portfolio = Portfolio(START)
     for step in [*steps, "look"]:
         match step:
@@ -230,3 +231,4 @@ def test_sums_are_of_all_positions_whatever_was_looked_at_before(steps: Sequence
                 assert Fraction(portfolio.holdings_value) == sum(values)
                 assert Fraction(portfolio.free_cash) == Fraction(portfolio.cash) + 2 * short
                 assert Fraction(portfolio.equity) == Fraction(portfolio.cash) + sum(values)
+                assert Fraction(portfolio.exposure) == sum(map(abs, values))
