@@ -115,6 +115,7 @@ class Desk:
         self._train_when = train_when
         self._jobs = itertools.count(1)
         self._short: set[Symbol] = set()
+        self._bar_spans: frozenset[int] | None = None  # not reckoned yet
 
     # ---- what a strategy reads ---------------------------------------------------------------
 
@@ -128,6 +129,14 @@ class Desk:
         """What the feed should bring."""
         return [Subscription(s.symbol, s.asset_class) for s in self.securities.values()]
 
+    @property
+    def bar_spans(self) -> frozenset[int]:
+        """How long the bars are that trades are built into, ns; 0 where trades are shown."""
+        if self._bar_spans is None:
+            lines = self.lines.values()
+            self._bar_spans = frozenset(span for line in lines for span in line.spans or [0])
+        return self._bar_spans
+
     # ---- what a strategy asks in initialize --------------------------------------------------
 
     def add(self, symbol: Symbol, asset_class: AssetClass, resolution: Resolution) -> Security:
@@ -137,6 +146,7 @@ class Desk:
             self.securities[symbol] = security
             self.lines[symbol] = SymbolLine(security, self._history)
             self.rhythms[symbol] = Rhythm()
+            self._bar_spans = None
             if not self.is_initializing:
                 self.commands.append(Subscribe(Subscription(symbol, asset_class)))
         return self.securities[symbol]
@@ -147,6 +157,7 @@ class Desk:
             return False
         self.liquidate(symbol, "Removed")
         del self.securities[symbol], self.lines[symbol], self.rhythms[symbol]
+        self._bar_spans = None
         if not self.is_initializing:
             self.commands.append(Unsubscribe(symbol))
         return True
@@ -216,6 +227,7 @@ class Desk:
         if span_ns <= 0:
             raise StrategyError(f"consolidate({symbol}, {span}): the span is empty", "initialize")
         self._line(symbol).consolidate(span_ns, handler)
+        self._bar_spans = None
 
     def tell_unread(self) -> None:
         """Say which parameters nobody has asked for, such as one with a slip of the pen."""

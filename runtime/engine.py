@@ -175,10 +175,12 @@ class Engine:
         them. It is `first` itself, or earlier, where that trade must be told to `process`.
         """
         until = self.next_wake()
-        for line in self.desk.lines.values():
-            quiet = line.quiet_until(first)
-            if until is None or quiet < until:
-                until = quiet
+        for span in self.desk.bar_spans:
+            if not span:
+                return first
+            end = first - first % span + span
+            if until is None or end < until:
+                until = end
         return first if until is None else until
 
     def fold(self, spans: Iterable[Span], now: int) -> None:
@@ -197,7 +199,7 @@ class Engine:
             line.fold(span)
             desk.portfolio.mark(symbol, line.security.price)
             desk.rhythms[symbol].follow(span)
-            wake = line.next_wake()
+            wake = line.wake
             if wake is not None and (self._wake is None or wake < self._wake):
                 self._wake = wake
 
@@ -271,7 +273,7 @@ class Engine:
         line = self.desk.lines[symbol]
         self.desk.portfolio.mark(symbol, line.security.price)
         self.desk.rhythms[symbol].beat(self.desk.now_ns)
-        wake = line.next_wake()
+        wake = line.settle()
         if wake is not None and (self._wake is None or wake < self._wake):
             self._wake = wake
         self._ended += line.take_ended()
@@ -282,11 +284,11 @@ class Engine:
             return
         self._wake = None
         for line in self.desk.lines.values():
-            wake = line.next_wake()
+            wake = line.wake
             if wake is not None and wake <= now:
                 line.scan(now, out)  # type: ignore[arg-type]  # a list that also takes gaps
                 self._ended += line.take_ended()
-                wake = line.next_wake()
+                wake = line.wake
             if wake is not None and (self._wake is None or wake < self._wake):
                 self._wake = wake
 

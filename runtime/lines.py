@@ -38,12 +38,16 @@ class Ended(NamedTuple):
 class SymbolLine:
     """The state of one subscribed symbol: prices, history, bars being built.
 
-    `ready_made` counts bars of the feed that were not used because trades, or quotes, come as well.
+    Attributes:
+        ready_made: bars of the feed that were not used because trades, or quotes, come as well.
+        wake: when the first open bar ends, ns UTC, None while none is open; as of the last
+            `settle`, `scan` or `fold`.
     """
 
     def __init__(self, security: Security, history: int) -> None:
         self.security = security
         self.ready_made = 0
+        self.wake: int | None = None
         self._ticks = security.resolution is Resolution.TICK
         self._span = security.resolution.value
         self._tick_history = TickHistory(history)
@@ -60,7 +64,13 @@ class SymbolLine:
             if each is not None
         ]
         self._ended: list[Ended] = []
+        self._folded = [] if self._trades is None else [self._trades]
         self._has_trades = self._has_quotes = False
+
+    @property
+    def spans(self) -> list[int]:
+        """Of the bars that trades are built into, ns; empty where some are shown one by one."""
+        return [] if self._ticks else [trades.span_ns for trades in self._folded]
 
     def consolidate(self, span_ns: int, handler: BarHandler) -> None:
         """Build bars of `span_ns` as well and hand them to `handler`."""
@@ -68,6 +78,7 @@ class SymbolLine:
         trades, bars = TradeConsolidator(symbol, span_ns), BarConsolidator(symbol, span_ns)
         self._authors.append((trades, bars, handler))
         self._consolidators += (trades, bars)
+        self._folded.append(trades)
 
     def take(self, event: MarketEvent, out: list[MarketEvent]) -> None:
         """Take one event; append what on_data should see to `out`."""
@@ -100,23 +111,15 @@ class SymbolLine:
             self._take_quote_bar(event, out)
 
     def fold(self, span: Span) -> None:
-        """Take rows that end no bar and are not shown: those before `quiet_until`."""
+        """Take rows that end no bar and are not shown: those before the end of any span."""
         self.security.on_rows(span)
         self._tick_history.append_span(span)
         self._has_trades = True
-        if self._trades is not None:
-            self._trades.fold(span)
-        for trades, _, _ in self._authors:
+        for trades in self._folded:
             trades.fold(span)
-
-    def quiet_until(self, first: int) -> int:
-        """Return the time before which trades from `first` on end no bar and are not shown."""
-        if self._ticks:
-            return first
-        until = first - first % self._span + self._span
-        for trades, _, _ in self._authors:
-            until = min(until, first - first % trades.span_ns + trades.span_ns)
-        return until
+            end = trades.next_wake
+            if end is not None and (self.wake is None or end < self.wake):
+                self.wake = end
 
     def _take_bar(self, bar: Bar, out: list[MarketEvent]) -> None:
         if self._has_trades:
@@ -150,23 +153,27 @@ class SymbolLine:
     def scan(self, now: int, out: list[MarketEvent]) -> None:
         """Close the bars that ended at `now` or before."""
         for consolidator in (self._trades, self._bars):
-            if consolidator is not None and (bar := consolidator.scan(now)) is not None:
+            if consolidator is None or consolidator.next_wake is None:
+                continue
+            if (bar := consolidator.scan(now)) is not None:
                 self._finished(bar, out)
         for quoted in (self._quotes, self._quote_bars):
-            if quoted is not None and (quote_bar := quoted.scan(now)) is not None:
+            if quoted is None or quoted.next_wake is None:
+                continue
+            if (quote_bar := quoted.scan(now)) is not None:
                 self._finished(quote_bar, out)
         for trades, bars, handler in self._authors:
             self._due_bar(handler, trades.scan(now) or bars.scan(now))
+        self.settle()
 
-    def next_wake(self) -> int | None:
-        """Return when the first open bar ends, ns UTC, or None while none is open."""
-        if not self._consolidators:
-            return None
+    def settle(self) -> int | None:
+        """After a batch: reckon and return `wake`."""
         first: int | None = None
         for consolidator in self._consolidators:
             wake = consolidator.next_wake
             if wake is not None and (first is None or wake < first):
                 first = wake
+        self.wake = first
         return first
 
     def take_ended(self) -> list[Ended]:

@@ -48,8 +48,9 @@ class Prices:
             if not security.has_data:
                 continue
             series = self.series.setdefault(security.symbol, [])
-            if not series or series[-1][1] != security.price:
-                series.append((time, security.price))
+            price = security.price
+            if not series or series[-1][1] != price:
+                series.append((time, price))
                 is_full = is_full or len(series) >= self._most
         if is_full:
             self._step *= 2

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -456,3 +457,18 @@ def test_an_unknown_isolation_is_one_sentence_at_once() -> None:
     with pytest.raises(StrategyError) as caught:
         desk().train(lambda: 1, None, "fit", JobOptions("proces"))
     assert str(caught.value) == "train(isolation='proces'): allowed are process, thread"
+
+
+def test_the_spans_of_bars_follow_what_is_added_consolidated_and_removed() -> None:
+    """Trades may be taken together up to the end of one; where they are shown, never: 0."""
+    made = desk()
+    assert made.bar_spans == {0}
+    made.remove(SPY)
+    made.remove(BTC)
+    assert made.bar_spans == frozenset()
+    made.add(SPY, AssetClass.EQUITY, Resolution.SECOND)
+    assert made.bar_spans == {10**9}
+    made.consolidate(SPY, timedelta(seconds=7), lambda _: None)
+    assert made.bar_spans == {10**9, 7 * 10**9}
+    made.add(BTC, AssetClass.CRYPTO, Resolution.TICK)
+    assert 0 in made.bar_spans

@@ -51,18 +51,18 @@ def test_tick_resolution_gives_the_events_themselves() -> None:
     events: list[MarketEvent] = [trade(1), quote(2), trade(3)]
     ticks = line(Resolution.TICK)
     assert take(ticks, *events) == events
-    assert ticks.next_wake() is None
+    assert ticks.settle() is None
 
 
 def test_bars_come_out_in_place_of_ticks() -> None:
     seconds = line()
     assert take(seconds, trade(0.2), quote(0.3), trade(0.9, 101.0, 2.0)) == []
-    assert seconds.next_wake() == at(1)
+    assert seconds.settle() == at(1)
     (closed,) = take(seconds, trade(1.1))
     assert closed == Bar(SPY, at(0), at(1.1), SECOND, 100.0, 101.0, 100.0, 101.0, 3.0)
     (quoted,) = scan(seconds, 1)
     assert isinstance(quoted, QuoteBar)
-    assert seconds.next_wake() == at(2)
+    assert seconds.settle() == at(2)
 
 
 def test_a_bar_is_closed_by_time_alone() -> None:
@@ -71,7 +71,7 @@ def test_a_bar_is_closed_by_time_alone() -> None:
     assert scan(seconds, 0.999) == []
     assert ends(scan(seconds, 1)) == [(Bar, 1.0)]
     assert scan(seconds, 2) == []
-    assert seconds.next_wake() is None
+    assert seconds.settle() is None
 
 
 def test_ready_made_bars_are_used_only_where_no_trades_come() -> None:
@@ -135,7 +135,7 @@ def test_insane_ticks_are_shown_but_make_no_price() -> None:
     for each in (ticks, seconds):
         assert math.isnan(each.security.price)
         assert len(each.bar_window(10)) == 0
-        assert each.next_wake() is None
+        assert each.settle() is None
 
 
 @pytest.mark.parametrize("count", [-1, 0, 1, 2, 3, 50])
@@ -235,7 +235,7 @@ def test_bars_hold_every_trade_once(steps: list[tuple[int, str, float]]) -> None
     now, out, traded = 0.0, list[MarketEvent](), list[Trade]()
     for wait, kind, price in steps:
         now += wait / 1000
-        while (wake := seconds.next_wake()) is not None and wake <= at(now):
+        while (wake := seconds.settle()) is not None and wake <= at(now):
             before = len(out)
             seconds.scan(wake, out)
             assert all(e.end_time == wake for e in out[before:] if isinstance(e, Bar | QuoteBar))
