@@ -88,7 +88,7 @@ async def dial_fast(
                 made,
                 address.url + path,
                 ssl_context=address.tls,
-                websocket_handshake_timeout=None,
+                websocket_handshake_timeout=patience,  # cancelling closes nothing
                 max_frame_size=max_size,
                 extra_headers={**headers, "User-Agent": "tidegate"},
                 max_redirects=0,
