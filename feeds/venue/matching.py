@@ -32,6 +32,7 @@ from feeds.venue.orders import (
     Filled,
     Rejected,
     Report,
+    Trailed,
     Triggered,
     VenueOrder,
     objection,
@@ -283,6 +284,8 @@ class Matcher:
             if event is not None and each.hear(event, has_trades=has_trades):
                 assert each.stop is not None  # noqa: S101  # it was reached
                 reports.append(Triggered(order.order_id, now, each.stop))
+            elif (stop := each.take_moved()) is not None:
+                reports.append(Trailed(order.order_id, now, stop))
             if each.sleeps or not _may_trade(order, source, now):
                 continue
             fill = self._fill(each, book, now)

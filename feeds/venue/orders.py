@@ -93,6 +93,14 @@ class Triggered(msgspec.Struct, frozen=True):
     stop_price: Decimal
 
 
+class Trailed(msgspec.Struct, frozen=True):
+    """The stop price has moved by a tenth of its distance, or more, since that was last told."""
+
+    order_id: str
+    time: int
+    stop_price: Decimal
+
+
 class Amended(msgspec.Struct, frozen=True):
     """The order goes on with other terms."""
 
@@ -133,7 +141,17 @@ class Expired(msgspec.Struct, frozen=True):
     reason: str
 
 
-Report = Accepted | Filled | Triggered | Amended | AmendRejected | Rejected | Cancelled | Expired
+Report = (
+    Accepted
+    | Filled
+    | Triggered
+    | Trailed
+    | Amended
+    | AmendRejected
+    | Rejected
+    | Cancelled
+    | Expired
+)
 
 
 def objection(order: VenueOrder) -> str:

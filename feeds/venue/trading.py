@@ -22,6 +22,7 @@ from feeds.venue.orders import (
     Filled,
     Rejected,
     Report,
+    Trailed,
     Triggered,
     VenueOrder,
 )
@@ -313,6 +314,11 @@ class Exchange:
                 self._fill(order, report)
             elif isinstance(report, Triggered):
                 after = msgspec.structs.replace(order, triggered=True, updated=report.time)
+                self._change("", after, report.time)
+            elif isinstance(report, Trailed):
+                after = msgspec.structs.replace(
+                    order, stop_price=report.stop_price, updated=report.time
+                )
                 self._change("", after, report.time)
             elif isinstance(report, Rejected | Cancelled | Expired):
                 status = _ENDS[type(report)]

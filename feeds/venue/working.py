@@ -7,6 +7,9 @@ import msgspec
 from feeds.events import Bar, MarketEvent, Quote, QuoteBar, Trade
 from feeds.venue.orders import EXACT, LARGEST, ZERO, VenueOrder
 
+TOLD_AT = 10
+"""A trailing stop is told whenever it has moved by its distance over this."""
+
 
 class Past(msgspec.Struct, frozen=True):
     """What an order has had elsewhere, before it came here."""
@@ -31,6 +34,8 @@ class Working:
 
     __slots__ = (
         "_limit",
+        "_moved",
+        "_told",
         "_trails",
         "fees",
         "filled",
@@ -56,6 +61,8 @@ class Working:
         self.stop = order.stop_price
         self.reached: Decimal | None = None
         self._limit = float(order.limit_price or 0)
+        self._told = order.stop_price
+        self._moved: Decimal | None = None
         self._trails = not (order.trail is order.trail_share is None)
 
     def stays(self, top: tuple[float, float], event: MarketEvent | None, has_trades: bool) -> bool:
@@ -99,6 +106,13 @@ class Working:
             return True
         self._follow(Decimal(str(lowest if is_buy else highest)))
         return False
+
+    def take_moved(self) -> Decimal | None:
+        """Return where the stop trails now, once it has moved enough to be told."""
+        moved, self._moved = self._moved, None
+        if moved is not None:
+            self._told = moved
+        return moved
 
     def amend(self, order: VenueOrder) -> None:
         """Go on with other terms, behind the others."""
@@ -162,6 +176,8 @@ class Working:
         else:
             stop = EXACT.subtract(best, distance)
             self.stop = stop if self.stop is None else max(self.stop, stop)
+        if self._told is None or abs(self.stop - self._told) * TOLD_AT >= distance:
+            self._moved = self.stop
 
 
 def _side(event: MarketEvent, *, is_buy: bool) -> float:

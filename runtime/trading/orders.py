@@ -97,12 +97,14 @@ class UpdateKind(StrEnum):
     """What a broker reports. LOST: the answer to a request did not come, so it may or may not be.
 
     REJECTED is about the order, never about a request to cancel it. TRIGGERED: its stop price was
-    reached. AMENDED and AMEND_REJECTED answer a request for other terms.
+    reached; TRAILED: it has moved by itself. AMENDED and AMEND_REJECTED answer a request for other
+    terms.
     """
 
     ACCEPTED = "accepted"
     FILL = "fill"
     TRIGGERED = "triggered"
+    TRAILED = "trailed"
     AMENDED = "amended"
     AMEND_REJECTED = "amend_rejected"
     REJECTED = "rejected"
@@ -180,7 +182,8 @@ class Fill(msgspec.Struct, frozen=True):
 class OrderUpdate(msgspec.Struct, frozen=True):
     """What a broker reports about one order.
 
-    `fill` comes with FILL and with nothing else, `terms` (the order as it is now) with AMENDED.
+    `fill` comes with FILL and with nothing else, `terms` (the order as it is now) with AMENDED,
+    `stop_price` with TRAILED.
     `external` is the order itself where somebody else has placed it and it was not heard of before.
 
     Raises:
@@ -194,8 +197,11 @@ class OrderUpdate(msgspec.Struct, frozen=True):
     reason: str = ""
     terms: Order | None = None
     external: Order | None = None
+    stop_price: Decimal | None = None
 
     def __post_init__(self) -> None:
+        if (self.stop_price is not None) != (self.kind is UpdateKind.TRAILED):
+            raise ValueError(f"order {self.order_id}: {self.kind} with stop {self.stop_price!r}")
         if (self.terms is not None) != (self.kind is UpdateKind.AMENDED):
             raise ValueError(f"order {self.order_id}: {self.kind} with terms {self.terms!r}")
         if self.terms is not None and self.terms.id != self.order_id:

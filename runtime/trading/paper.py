@@ -19,6 +19,7 @@ from feeds.venue.orders import (
     Filled,
     Rejected,
     Report,
+    Trailed,
     Triggered,
     VenueOrder,
 )
@@ -91,7 +92,7 @@ class PaperBroker:
     def restore(self, tracked: TrackedOrder, fills: int, now: int) -> None:
         """Go on with an order that was approved in a run before, and had so many fills there.
 
-        A trailing stop follows anew from its first stop price and the prices it sees from now on.
+        A trailing stop follows from where it was last told to be.
         """
         past = Past(fills, tracked.filled, tracked.notional, tracked.fees, tracked.triggered)
         self._tell(self._matcher.submit(_to_venue(tracked.order), now, past))
@@ -131,6 +132,8 @@ class PaperBroker:
             case Triggered(stop_price=price):
                 reason = f"the stop price {price} was reached"
                 return OrderUpdate(order_id, UpdateKind.TRIGGERED, time, reason=reason)
+            case Trailed(stop_price=price):
+                return OrderUpdate(order_id, UpdateKind.TRAILED, time, stop_price=price)
             case Amended():
                 terms = self._terms.pop(order_id)
                 return OrderUpdate(order_id, UpdateKind.AMENDED, time, terms=terms)

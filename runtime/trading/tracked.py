@@ -8,6 +8,8 @@ the order's quantity. A state that ended stays.
 from decimal import Decimal
 from enum import StrEnum
 
+import msgspec
+
 from runtime.errors import IllegalTransition
 from runtime.trading.orders import (
     EXACT,
@@ -17,6 +19,7 @@ from runtime.trading.orders import (
     Order,
     OrderEvent,
     OrderState,
+    OrderType,
     OrderUpdate,
     UpdateKind,
 )
@@ -41,7 +44,7 @@ def _transitions() -> dict[tuple[OrderState, Request | UpdateKind], OrderState]:
 
     def stays(state: OrderState) -> dict[Request | UpdateKind, OrderState]:
         """What is about its terms changes no state; our own wish is possible while it works."""
-        return dict.fromkeys((u.TRIGGERED, u.AMENDED, u.AMEND_REJECTED), state)
+        return dict.fromkeys((u.TRIGGERED, u.TRAILED, u.AMENDED, u.AMEND_REJECTED), state)
 
     rows: dict[OrderState, dict[Request | UpdateKind, OrderState]] = {
         # Refused by risk, or taken back, before it was sent.
@@ -242,7 +245,7 @@ class TrackedOrder:
         elif update.kind is not UpdateKind.LOST:
             self._in_doubt = False
         if not is_news and state is self.state:
-            self.duplicates += 1
+            self.duplicates += update.kind is not UpdateKind.TRAILED
             return None
         self.state = state
         self.reason = update.reason or self.reason
@@ -275,9 +278,14 @@ class TrackedOrder:
             case UpdateKind.TRIGGERED:
                 was, self.triggered = self.triggered, True
                 return not was
+            case UpdateKind.TRAILED:  # no news for a strategy, which asked for just that
+                self.order = msgspec.structs.replace(self.order, stop_price=update.stop_price)
             case UpdateKind.AMENDED:
                 before, self.wanted = self.order, None
-                self.order = update.terms or before
+                terms = update.terms or before
+                if terms.type is OrderType.TRAILING_STOP:  # which moves its stop by itself
+                    terms = msgspec.structs.replace(terms, stop_price=before.stop_price)
+                self.order = terms
                 return self.order != before
             case UpdateKind.AMEND_REJECTED:
                 asked, self.wanted = self.wanted, None

@@ -20,6 +20,7 @@ from feeds.venue.orders import (
     Filled,
     Rejected,
     Report,
+    Trailed,
     Triggered,
     VenueOrder,
 )
@@ -135,18 +136,20 @@ def test_an_order_that_was_triggered_elsewhere_does_not_sleep() -> None:
 def test_a_trailing_stop_follows_the_best_price_and_never_goes_back() -> None:
     matcher = told(trade(100.0))
     matcher.submit(order(buy=False, trail="2"), NOW)
-    for price in (99.0, 101.0, 103.0, 101.5, 102.9):
-        assert matcher.on_trade(trade(price), NOW) == []
+    for price, stop in ((99.0, None), (101.0, 99), (103.0, 101), (101.5, None), (103.1, None)):
+        moved = [] if stop is None else [Trailed("o", NOW, Decimal(stop))]
+        assert matcher.on_trade(trade(price), NOW) == moved  # each tenth of its distance
     reports = matcher.on_trade(trade(101.0), NOW)
-    assert reports[0] == Triggered("o", NOW, Decimal(101))
+    assert reports[0] == Triggered("o", NOW, Decimal("101.1"))
     assert words(reports[1:]) == ["10 at 101.0"]
 
 
 def test_a_trail_may_be_a_share_of_the_price() -> None:
     matcher = told(trade(100.0))
     matcher.submit(order(trail_share="0.05"), NOW)
-    for price in (90.0, 80.0, 83.9):
-        assert matcher.on_trade(trade(price), NOW) == []
+    for price, stop in ((90.0, "94.500"), (80.0, "84.000"), (83.9, None)):
+        moved = [] if stop is None else [Trailed("o", NOW, Decimal(stop))]
+        assert matcher.on_trade(trade(price), NOW) == moved
     assert words(matcher.on_trade(trade(84.0), NOW)) == ["Triggered", "10 at 84.0"]
 
 

@@ -39,12 +39,14 @@ S, U = OrderState, UpdateKind
 
 
 CHEAPER = msgspec.structs.replace(ORDER, limit_price=Decimal(4))
-ABOUT_TERMS = {U.TRIGGERED, U.AMENDED, U.AMEND_REJECTED}
+ABOUT_TERMS = {U.TRIGGERED, U.TRAILED, U.AMENDED, U.AMEND_REJECTED}
+TRAILING = msgspec.structs.replace(ORDER, stop_price=Decimal(3))
 
 
 def update(kind: UpdateKind, reason: str = "") -> OrderUpdate:
     terms = CHEAPER if kind is U.AMENDED else None
-    return OrderUpdate(ID, kind, 7, reason=reason, terms=terms)
+    stop = Decimal(3) if kind is U.TRAILED else None
+    return OrderUpdate(ID, kind, 7, reason=reason, terms=terms, stop_price=stop)
 
 
 def fill(quantity: str | Decimal = "4", fill_id: str = "f1", price: str = "5") -> OrderUpdate:
@@ -113,12 +115,13 @@ def test_every_update_in_every_state_follows_the_table(state: OrderState, kind: 
     assert tracked.filled == before + (4 if kind is U.FILL else 0)
     is_news = to is not state or kind is U.FILL
     if kind in ABOUT_TERMS and state.is_open:
-        is_news = asked or kind is not U.AMEND_REJECTED
+        is_news = kind in {U.TRIGGERED, U.AMENDED} or (asked and kind is U.AMEND_REJECTED)
         assert tracked.triggered == (kind is U.TRIGGERED)
-        assert tracked.order is (CHEAPER if kind is U.AMENDED else ORDER)
-        assert tracked.wanted is (CHEAPER if asked and kind is U.TRIGGERED else None)
+        assert tracked.order == {U.AMENDED: CHEAPER, U.TRAILED: TRAILING}.get(kind, ORDER)
+        stands = asked and kind in {U.TRIGGERED, U.TRAILED}
+        assert tracked.wanted is (CHEAPER if stands else None)
     assert (event is not None) == is_news
-    assert tracked.duplicates == (event is None)
+    assert tracked.duplicates == (event is None and kind is not U.TRAILED)
     if event is not None:
         assert event.status is to
         assert event.message == tracked.reason == ("" if kind is U.FILL else "because")

@@ -2,6 +2,8 @@
 
 from decimal import Decimal
 
+import msgspec
+
 from feeds.events import MINUTE, AssetClass, Quote, Symbol
 from runtime.trading.broker import Broker
 from runtime.trading.orders import (
@@ -161,3 +163,25 @@ def test_a_round_trip_ends_in_the_books() -> None:
     assert tracked.average_price == portfolio[AAPL].average_price == Decimal("100.6")
     assert tracked.fees == portfolio.fees == Decimal("0.1006")
     assert portfolio.cash == 100_000 - 1006 - Decimal("0.1006")
+
+
+def test_a_trailing_stop_follows_from_where_it_was_in_the_run_before() -> None:
+    tracked = TrackedOrder(
+        msgspec.structs.replace(
+            order(side=Side.SELL), type=OrderType.TRAILING_STOP, trailing_amount=Decimal(5)
+        )
+    )
+    tracked.submit()
+    before = PaperBroker()
+    before.on_market([quote(100.0, 100.0)], NOW)
+    before.submit(approved(tracked.order), NOW)
+    before.on_market([quote(110.0, 110.0)], NOW)
+    for update in before.take_updates():
+        assert tracked.apply(update) is None or update.kind is UpdateKind.ACCEPTED
+    assert tracked.order.stop_price == 105
+    after = PaperBroker()  # which has not seen the 110
+    after.restore(tracked, 0, NOW)
+    after.on_market([quote(106.0, 106.0)], NOW)
+    assert UpdateKind.TRIGGERED not in kinds(after.take_updates())
+    after.on_market([quote(104.0, 104.0)], NOW)
+    assert kinds(after.take_updates()) == [UpdateKind.TRIGGERED, UpdateKind.FILL]
