@@ -384,7 +384,9 @@ class Backtest:
         return bool(self._reason)
 
     def _next_wake(self) -> int | None:
-        wake = earliest(self._engine.next_wake(), self._broker.next_wake())
+        wake, due = self._engine.next_wake(), self._broker.next_wake()
+        if due is not None:
+            wake = earliest(wake, due)
         return earliest(wake, self._held[0][0]) if self._held else wake
 
     def _catch_up(self, before: int) -> None:

@@ -82,8 +82,9 @@ class Security:
 
     def on_rows(self, span: Span) -> None:
         """Take the last price from the last of some prints."""
-        self.price = span.rows.prices[span.end - 1]
-        self.updated = span.last_time
+        rows, last = span.rows, span.end - 1
+        self.price = rows.prices[last]
+        self.updated = rows.times[last]
         self.has_traded = True
 
     def on_quote(self, quote: Quote) -> None:

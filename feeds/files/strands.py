@@ -148,7 +148,8 @@ class Strands:
         for strand in self._wanted:
             if strand.head < limit:
                 taken += strand.take(limit)
-            head = min(head, strand.head)
+            if strand.head < head:  # no call of min: a hundred strands are asked each bar
+                head = strand.head
         self.head = head
         return taken
 

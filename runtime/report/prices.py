@@ -43,11 +43,13 @@ class Prices:
 
     def add(self, time: int, securities: Iterable[Priced]) -> None:
         """Look at the prices at `time`."""
-        is_full = False
+        is_full, known = False, self.series
         for security in securities:
             if not security.has_data:
                 continue
-            series = self.series.setdefault(security.symbol, [])
+            series = known.get(security.symbol)
+            if series is None:
+                series = known[security.symbol] = []
             price = security.price
             if not series or series[-1][1] != price:
                 series.append((time, price))
