@@ -148,7 +148,7 @@ class Strands:
         for strand in self._wanted:
             if strand.head < limit:
                 taken += strand.take(limit)
-            if strand.head < head:  # no call of min: a hundred strands are asked each bar
+            if strand.head < head:  # noqa: PLR1730  # no call of min: a hundred are asked each bar
                 head = strand.head
         self.head = head
         return taken
