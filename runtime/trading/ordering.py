@@ -108,7 +108,9 @@ class OrderDesk:
     @property
     def watches_equity(self) -> bool:
         """Whether every price may halt trading now."""
-        return self._daily_loss is not None and not self.halted and self._portfolio.invested
+        if self._daily_loss is None or self.halted:
+            return False
+        return self._portfolio.invested or bool(self._portfolio.cash_book.foreign)
 
     def look_at_equity(self) -> None:
         """Halt where the account has lost more today than it may."""
@@ -168,8 +170,9 @@ class OrderDesk:
             self._floor.log("warning", "set_holdings without a price", {"symbol": symbol})
             return None
         equity, rate = self._portfolio.equity, self._portfolio.rate_of(symbol)
-        if not rate:
-            about = {"symbol": symbol, "currency": paid_in(symbol)}
+        missing_rates = self._portfolio.unconverted if weight else []
+        if not rate or missing_rates:  # a share of what nobody can value would sell what is held
+            about = {"symbol": symbol, "currency": ", ".join(missing_rates) or paid_in(symbol)}
             self._floor.log("warning", "set_holdings without a rate", about)
             return None
         price = EXACT.multiply(Decimal(str(security.price)), rate)
@@ -186,7 +189,8 @@ class OrderDesk:
         self.cancel_open(symbols)
         tickets = []
         for name in symbols:
-            held = self._portfolio[name].quantity + self._on_the_way(name)
+            # What may never have reached the venue is not there to be closed.
+            held = self._portfolio[name].quantity + self._on_the_way(name, sure=True)
             if held:
                 tickets.append(self.propose(name, -held, AT_MARKET, tag))
         return tickets
@@ -233,6 +237,7 @@ class OrderDesk:
             verdict = self._gate.review(terms, view, tracked.filled)
             if isinstance(verdict, Approved):
                 tracked.request_amend(terms)
+                self._recent.append(self._floor.now_ns)  # a venue counts it as an order, too
                 self._floor.emit(AmendOrder(verdict))
                 return True
             reason = verdict.reason
@@ -298,10 +303,11 @@ class OrderDesk:
         about = {"order": order.id, "symbol": order.symbol, "reason": reason}
         self._floor.log("warning", "order refused", about)
 
-    def _on_the_way(self, symbol: Symbol) -> Decimal:
+    def _on_the_way(self, symbol: Symbol, *, sure: bool = False) -> Decimal:
         """What open market orders of a symbol will still change in the position.
 
-        Others don't count, as in LEAN: nobody knows whether they ever fill.
+        Others don't count, as in LEAN: nobody knows whether they ever fill. With `sure`, neither do
+        those of which nobody can say whether the venue has them.
         """
         total = Decimal(0)
         for tracked in self._open.values():
@@ -310,6 +316,7 @@ class OrderDesk:
                 order.symbol == symbol
                 and order.type is OrderType.MARKET
                 and not tracked.is_cancelling
+                and not (sure and tracked.is_unknown)
             ):
                 total += tracked.remaining if order.side is Side.BUY else -tracked.remaining
         return total

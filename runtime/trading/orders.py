@@ -118,7 +118,7 @@ class Order(msgspec.Struct, frozen=True):
 
     Attributes:
         quantity: in base units, above 0.
-        limit_price: no worse than this, in the account's currency; None where the type has none.
+        limit_price: no worse than this, in the currency of the price; None where the type has none.
         created: when, ns.
         stop_price: wakes a stop order; None for other types, and for a trailing one that begins to
             follow at the first price it sees.

@@ -195,11 +195,16 @@ class Portfolio:
 
     @property
     def unconverted(self) -> list[str]:
-        """The currencies that it has, or has positions in, and no price to convert them at."""
+        """The currencies that it has, or has positions in, and no price to convert them at.
+
+        What was only looked at is neither: a flat position needs no rate.
+        """
         if self._is_plain:
             return []
         book = self.cash_book
-        return sorted(name for name in self._paid.union(book.foreign) if book.rate(name) is None)
+        names = {name for name, amount in book.foreign.items() if amount}
+        names.update(held.currency for held in self)
+        return sorted(name for name in names if book.rate(name) is None)
 
     @property
     def cash(self) -> Decimal:

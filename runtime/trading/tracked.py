@@ -129,7 +129,7 @@ class TrackedOrder:
         order: with the terms it has now.
         wanted: the terms that were asked for and not answered, None where none were.
         filled: in base units.
-        fees: in the account's currency.
+        fees: in the currency of the price.
         triggered: whether its stop price was reached.
         duplicates: how many updates told nothing new.
         reason: the last one a broker gave.
@@ -169,7 +169,7 @@ class TrackedOrder:
 
     @property
     def notional(self) -> Decimal:
-        """What its fills were worth: each quantity times its price, in the account's currency."""
+        """What its fills were worth: each quantity times its price, in that currency."""
         return self._notional
 
     @property

@@ -364,6 +364,7 @@ TERMS = st.fixed_dictionaries(
         "expires": st.integers(NOW - 2, NOW + 20),
         "at_open": st.integers(NOW - 2, NOW + 20),
         "at_close": st.integers(NOW - 2, NOW + 20),
+        "trail": st.sampled_from(["1", "5"]),
     },
 )
 STEPS = st.lists(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feeds.base import Subscription
-from feeds.events import AssetClass, Symbol
+from feeds.events import SECOND, AssetClass, Symbol
 from runtime.commands import CancelOrder, Command, Log, Submit, Train
 from runtime.desk import Desk
 from runtime.errors import StrategyError
@@ -38,12 +38,20 @@ def no_statistics() -> object:
     raise AssertionError("nobody asks")
 
 
-def desk(cash: Decimal = Decimal(100_000), *, short: bool = True) -> Desk:
+def desk(
+    cash: Decimal = Decimal(100_000),
+    *,
+    short: bool = True,
+    max_orders_per_second: int | None = None,
+) -> Desk:
     made = Desk(
         run_id="r",
         portfolio=Portfolio(cash),
         gate=RiskGate(
-            standard_checks(short=frozenset({AssetClass.EQUITY}) if short else frozenset())
+            standard_checks(
+                short=frozenset({AssetClass.EQUITY}) if short else frozenset(),
+                max_orders_per_second=max_orders_per_second,
+            )
         ),
         training=TrainingControl(lambda: True, no_statistics),  # type: ignore[arg-type]  # unused
         parameters={},
@@ -375,6 +383,53 @@ def test_what_closes_may_leave_beside_an_order_nobody_knows_of() -> None:
     orders.apply(OrderUpdate(lost.order_id, UpdateKind.LOST, T0))
     assert orders.propose(SPY, Decimal(-10), OrderTerms(), "").status is OrderState.SUBMITTED
     assert orders.propose(SPY, Decimal(-1), OrderTerms(), "").status is OrderState.REJECTED
+
+
+def test_liquidate_closes_what_is_surely_held_beside_an_order_nobody_knows_of() -> None:
+    target = desk()
+    price(target, 100.0)
+    held(target, 10)
+    lost = target.order(SPY, Decimal(5), OrderTerms(), "")
+    target.ordering.apply(OrderUpdate(lost.order_id, UpdateKind.LOST, T0))
+    (ticket,) = target.liquidate(SPY, "")
+    assert ticket.order.signed_quantity == -10
+    assert ticket.status is OrderState.SUBMITTED
+
+
+def test_a_share_of_what_nobody_can_value_is_not_ordered() -> None:
+    """5,000 euros without a rate count nothing: half of the rest would sell what is held."""
+    target = desk()
+    target.portfolio.cash_book.settle("USD")
+    price(target, 100.0)
+    held(target, 500)
+    target.portfolio.deposit(Decimal(100_000), "EUR")
+    assert target.target(SPY, 0.25, "") is None
+    (line,) = target.commands
+    assert isinstance(line, Log)
+    assert line.fields == {"symbol": SPY, "currency": "EUR"}
+    ticket = target.target(SPY, 0, "")  # nothing has to be valued for that
+    assert ticket is not None
+    assert ticket.order.signed_quantity == -500
+
+
+def test_other_terms_count_among_the_orders_of_a_second() -> None:
+    target = desk(max_orders_per_second=3)
+    price(target, 100.0)
+    ticket = target.order(SPY, Decimal(1), OrderTerms(OrderType.LIMIT, Decimal(50)), "")
+    target.ordering.apply(OrderUpdate(ticket.order_id, UpdateKind.ACCEPTED, T0))
+
+    def amend(limit: int) -> bool:
+        asked = ticket.update(limit_price=limit)
+        terms = target.ordering.orders[ticket.order_id].wanted
+        if terms is not None:
+            target.ordering.apply(OrderUpdate(ticket.order_id, UpdateKind.AMENDED, T0, terms=terms))
+        return asked
+
+    assert [amend(limit) for limit in (51, 52, 53)] == [True, True, False]
+    refused = target.order(SPY, Decimal(1), OrderTerms(), "")
+    assert refused.reason == "3 orders have left within a second, the limit"
+    target.now_ns += SECOND
+    assert amend(54)
 
 
 def test_a_report_on_an_unknown_order_is_logged_and_changes_nothing() -> None:

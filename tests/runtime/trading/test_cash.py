@@ -112,6 +112,21 @@ def test_what_has_no_rate_counts_nothing_and_is_named() -> None:
     assert profit.value == 500
 
 
+def test_what_was_only_looked_at_needs_no_rate() -> None:
+    """A look must not stop the loss of the day from being watched, nor orders from leaving."""
+    portfolio = account()
+    assert not portfolio[BTC_EUR].invested
+    assert portfolio.unconverted == []
+    view = risk_view(
+        BTC_EUR, asset_class=None, price=None, portfolio=portfolio, open_orders=[]
+    )  # as for an order of a symbol that was never added
+    assert view.unconverted == ("EUR",)
+    assert portfolio.unconverted == []
+    assert isinstance(review(portfolio, order(BTC_USD, "0.001")), Approved)
+    portfolio.apply(fill(BTC_EUR, "1", "10000"))
+    assert portfolio.unconverted == ["EUR"]
+
+
 def test_a_rate_that_is_given_holds_until_a_price_comes() -> None:
     portfolio = account()
     portfolio.deposit(Decimal(5_000), "EUR", Decimal("1.1"))

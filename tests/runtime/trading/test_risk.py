@@ -279,6 +279,76 @@ def test_the_view_sets_nothing_aside_for_orders_that_close() -> None:
     assert view.halted == "operator"
 
 
+POSITION = RiskGate(standard_checks(max_position_value=Decimal(1_000)))
+
+
+@pytest.mark.parametrize(
+    ("proposed", "held", "buys", "sells"),
+    [
+        (order("11"), 0, 0, 0),  # in one step
+        (order("1"), 10, 0, 0),  # in small ones
+        (order("1"), 0, 10, 0),  # while all of it is still on its way
+        (order("1"), 4, 6, 0),
+        (order("4", limit="300"), 0, 0, 0),  # by a price that is far above the market
+        (order("21", Side.SELL), 10, 0, 0),  # through the other side
+        (order("11", Side.SELL), 0, 0, 0),
+        (order("1", Side.SELL), 5, 0, 15),
+    ],
+)
+def test_no_way_leads_to_a_position_over_the_largest_value(
+    proposed: Order, held: int, buys: int, sells: int
+) -> None:
+    view = msgspec.structs.replace(
+        VIEW, position=Decimal(held), pending_buys=Decimal(buys), pending_sells=Decimal(sells)
+    )
+    assert refusal(proposed, view, POSITION).startswith("the position would be worth 1")
+
+
+def test_a_position_that_has_outgrown_the_largest_value_may_become_smaller() -> None:
+    view = msgspec.structs.replace(VIEW, position=Decimal(50))
+    assert isinstance(POSITION.review(order("30", Side.SELL), view), Approved)
+    assert isinstance(POSITION.review(order("60", Side.SELL), view), Approved)  # 10 short
+    assert refusal(order("61", Side.SELL), view, POSITION)
+    assert isinstance(
+        POSITION.review(order("10"), msgspec.structs.replace(VIEW, free_cash=Decimal(1_000))),
+        Approved,
+    )
+
+
+def stop_limit(side: Side, stop: str, limit: str) -> Order:
+    return msgspec.structs.replace(
+        order("1", side, limit), type=OrderType.STOP_LIMIT, stop_price=Decimal(stop)
+    )
+
+
+@pytest.mark.parametrize(
+    ("edge", "beyond"),
+    [
+        (order("1", limit="105"), order("1", limit="105.01")),
+        (order("1", Side.SELL, "95"), order("1", Side.SELL, "94.99")),
+        (stop_limit(Side.BUY, "200", "210"), stop_limit(Side.BUY, "200", "210.01")),
+        (stop_limit(Side.SELL, "40", "38"), stop_limit(Side.SELL, "40", "37.99")),
+    ],
+)
+def test_a_limit_beyond_the_collar_is_refused(edge: Order, beyond: Order) -> None:
+    gate = RiskGate(standard_checks(price_collar=Decimal("0.05")))
+    assert isinstance(gate.review(edge, VIEW), Approved)
+    assert " is beyond " in refusal(beyond, VIEW, gate)
+    # It gives nothing away on the other side, however far.
+    assert isinstance(gate.review(order("1", limit="0.01"), VIEW), Approved)
+    assert isinstance(gate.review(order("1", Side.SELL, "1000"), VIEW), Approved)
+
+
+def test_more_orders_than_allowed_within_a_second_are_refused() -> None:
+    gate = RiskGate(standard_checks(max_orders_per_second=3))
+    full = msgspec.structs.replace(VIEW, recent_orders=3)
+    assert isinstance(
+        gate.review(order(), msgspec.structs.replace(VIEW, recent_orders=2)), Approved
+    )
+    for proposed in order(), order("1", Side.SELL), order("1", limit="1"):
+        assert refusal(proposed, full, gate) == "3 orders have left within a second, the limit"
+
+
 WILD = st.one_of(
     st.decimals(),
     st.sampled_from([Decimal(text) for text in ("1e30", "-0", "1e-30", "1e15", "7", "0.00000001")]),
