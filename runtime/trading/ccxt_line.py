@@ -93,6 +93,7 @@ class CcxtLine:
         self._refusals = tuple(getattr(self._ccxt, name) for name in REFUSALS)
         self._backoff = Backoff(draw or Random().random, base=SECOND // 4)
         self._exchange: Any = None
+        self._keeps_names = False  # as far as the venue has shown
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -132,6 +133,7 @@ class CcxtLine:
                 return Refused(f"{order.type} is not offered over ccxt")
             case Send(order):
                 made = await exchange.create_order(*_terms(order), _params(order, order.id))
+                self._keeps_names = self._keeps_names or made.get("clientOrderId") == order.id
                 return Answered(await self._whole(made, order.symbol))
             case Amend(order, venue_id, name):
                 made = await exchange.edit_order(venue_id, *_terms(order), _params(order, name))
@@ -159,16 +161,31 @@ class CcxtLine:
         return read_order(made)
 
     async def _find(self, name: ClientOrderId, symbol: Symbol) -> Outcome:
-        """Look for an order by our name for it among those of its symbol."""
+        """Look for an order by our name for it among those of its symbol.
+
+        That it is not there says something only where all are listed, and with our names.
+        """
         exchange = self._exchange
-        ways = ("fetchOrders",) if exchange.has.get("fetchOrders") is True else ()
-        for way in (*ways, "fetchOpenOrders", "fetchClosedOrders", "fetchCanceledOrders"):
+        has_all = exchange.has.get("fetchOrders") is True
+        is_whole = True
+        for way in ("fetchOrders",) if has_all else ("fetchOpenOrders", "fetchClosedOrders"):
             if not exchange.has.get(way):
+                is_whole = False
                 continue
-            for each in await getattr(exchange, _snake(way))(symbol, None, MOST):
+            found = await getattr(exchange, _snake(way))(symbol, None, MOST)
+            is_whole = is_whole and len(found) < MOST
+            for each in found:
+                self._keeps_names = self._keeps_names or bool(each.get("clientOrderId"))
                 if each.get("clientOrderId") == name:
                     return Answered(read_order(each))
-        return Missing()
+        if exchange.has.get("fetchCanceledOrders"):
+            for each in await exchange.fetch_canceled_orders(symbol, None, MOST):
+                if each.get("clientOrderId") == name:
+                    return Answered(read_order(each))
+        if is_whole and self._keeps_names:
+            return Missing()
+        lacks = "list all orders" if not is_whole else "show our names of orders"
+        return Lost(f"the venue does not {lacks}: what became of {name} is for a person to say")
 
     async def _fills(
         self, after: int, venue_ids: set[str], symbols: frozenset[Symbol]

@@ -14,12 +14,14 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from feeds.events import Trade
+from feeds.events import Symbol, Trade
 from feeds.venue.account_options import AccountOptions
 from feeds.venue.faults import Fault, FaultPlan, What
 from feeds.venue.server import Venue
-from runtime.trading.ccxt_line import CcxtLine
-from runtime.trading.orders import OrderState, OrderType, Side
+from runtime.trading.ccxt_line import MOST, CcxtLine
+from runtime.trading.orders import ClientOrderId, OrderState, OrderType, Side
+from runtime.trading.reconciler import Ask
+from runtime.trading.remote import Answered, Lost, Missing
 from tests.live.cli_kit import PATIENCE
 from tests.live.test_alpaca_broker import Bench
 from tests.live.test_venue_trading import Quotes
@@ -263,3 +265,39 @@ async def test_our_broker_over_ccxt_trades_there(what: What | None) -> None:
         assert {symbol: each[0] for symbol, each in found.positions.items()} == {BTC: held}
         assert found.cash == 100_000 - 100 * held
         tasks.cancel_scope.cancel()
+
+
+LISTED = {"id": "77", "symbol": "BTC/USD", "status": "open", "side": "buy", "amount": 1, "price": 1}
+
+
+@pytest.mark.parametrize(
+    ("ways", "listed", "answer"),
+    [
+        ((), [], Lost),  # nothing can be asked
+        (("fetchOpenOrders",), [], Lost),  # those that have ended are not listed
+        (("fetchOrders",), [LISTED], Lost),  # it may be this one: the venue shows no names
+        (("fetchOrders",), [LISTED | {"clientOrderId": "other"}] * MOST, Lost),  # there are more
+        (("fetchOrders",), [LISTED | {"clientOrderId": "other"}], Missing),
+        (("fetchOpenOrders", "fetchClosedOrders"), [LISTED | {"clientOrderId": "other"}], Missing),
+        (("fetchOrders",), [LISTED | {"clientOrderId": "ours"}], Answered),
+    ],
+)
+async def test_silence_over_ccxt_is_no_answer(
+    ways: tuple[str, ...], listed: list[dict[str, object]], answer: type
+) -> None:
+    """Rows 43, 44: an order ends by the venue's word, and what is not listed is not that."""
+    line = CcxtLine("alpaca", {"apiKey": "k", "secret": "s"})
+    async with line.open():
+        exchange = line._exchange
+        for way in ("fetchOrders", "fetchOpenOrders", "fetchClosedOrders", "fetchCanceledOrders"):
+            exchange.has[way] = way in ways
+
+        async def found(*_: object) -> list[dict[str, object]]:
+            return listed
+
+        async def loaded() -> None: ...
+
+        exchange.load_markets = loaded
+        exchange.fetch_orders = exchange.fetch_open_orders = exchange.fetch_closed_orders = found
+        told = await line.carry_out(Ask(ClientOrderId("ours"), "", Symbol("BTC/USD")))
+    assert isinstance(told, answer), told
