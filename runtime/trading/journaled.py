@@ -198,6 +198,7 @@ class JournaledBroker:
     def _write(self) -> None:
         """Write all that waits, in one go, again and again until nothing does."""
         while True:
+            is_last = self._closing.is_set()
             with self._lock:
                 batch = list(self._waiting)
                 if not batch:
@@ -208,9 +209,11 @@ class JournaledBroker:
             except OSError as error:
                 self._tell(str(error))
                 self._refuse_intents(str(error))
-                # A pace: nobody tells when a disk has room again.
-                if self._closing.wait(AGAIN_SECONDS):
+                if is_last:
+                    self._give_up(str(error))
                     return
+                # A pace: nobody tells when a disk has room again.
+                self._closing.wait(AGAIN_SECONDS)
             except RowRefused:
                 self._write_singly(batch)
             else:
@@ -241,6 +244,17 @@ class JournaledBroker:
                     self._written.append(partial(each.refuse, why))
             self._waiting = deque(each for each in self._waiting if each.refuse is None)
         self._wake()
+
+    def _give_up(self, why: str) -> None:
+        """Say what the next run will not know."""
+        with self._lock:
+            lost = [each.entry for each in self._waiting]
+            self._waiting.clear()
+        if lost:
+            orders = sorted({each.order_id for each in lost if isinstance(each, OrderUpdate)})
+            self._log.error(
+                "the journal lacks what came last", rows=len(lost), orders=orders, text=why
+            )
 
     def _pass_on(self, follows: Sequence[Callable[[], None]]) -> None:
         """The first that wait are done: the loop goes on with them."""

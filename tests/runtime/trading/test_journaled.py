@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+import structlog.testing
 
 from feeds.events import AssetClass, Quote, Symbol
 from runtime.trading import journaled
@@ -186,4 +187,13 @@ async def test_closing_does_not_wait_for_a_disk_that_stays_full(
     desk.paper._updates.append(OrderUpdate(ClientOrderId("r-9"), UpdateKind.ACCEPTED, 2))
     desk.broker.take_updates()
     await asyncio.to_thread(desk.journal.tries.acquire, timeout=30)
-    await desk.end()
+    with structlog.testing.capture_logs() as lines:
+        await desk.end()
+    assert desk.journal.tries.acquire(blocking=False)  # it tried once more
+    assert lines[-1] == {
+        "log_level": "error",
+        "event": "the journal lacks what came last",
+        "rows": 1,
+        "orders": ["r-9"],
+        "text": "no room",
+    }
