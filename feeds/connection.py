@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 from feeds.backoff import Backoff
 from feeds.base import ConnectionStatistics, Deliver, Subscription
 from feeds.budget import TOO_MANY, Budget
-from feeds.dial import Address, Dropped, HttpRefusal, Silent, Untrusted
+from feeds.dial import Address, Attempt, Dropped, HttpRefusal, Silent, Untrusted
 from feeds.errors import FeedError, VenueRefused
 from feeds.events import SECOND, Bar, Event, FeedState, Gap, Quote, QuoteBar, Status, Symbol, Trade
 from feeds.protocols.base import Limits, SymbolState, VenueProtocol
@@ -211,8 +211,7 @@ class Connection:
         place, been_live = self._address.place, self._been_live
         quiet = settings.quiet.total_seconds() if settings.quiet else limits.quiet / SECOND
         try:
-            socket = await open_socket(
-                settings.transport,
+            attempt = Attempt(
                 self._address,
                 core.path,
                 core.headers,
@@ -221,6 +220,7 @@ class Connection:
                 proxy=settings.proxy,
                 now=time.time_ns(),
             )
+            socket = await open_socket(settings.transport, attempt)
         except HttpRefusal as refusal:
             status = refusal.status
             if status in TOO_MANY:

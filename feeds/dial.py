@@ -25,6 +25,11 @@ from websockets.exceptions import (
 from feeds.errors import ConfigError
 from feeds.pacing import retry_after
 
+USER_AGENT = "tidegate"
+CLOSE_SECONDS = 1
+MOST_WAITING = 256
+"""Messages that wait to be read; then the venue does."""
+
 
 class Dropped(Exception):
     """This connection is over, for the reason given; another may do."""
@@ -84,17 +89,38 @@ def parse_address(url: str) -> Address:
     return Address(url.rstrip("/"), place, None, is_here)
 
 
-async def dial(
-    address: Address,
-    path: str,
-    headers: Mapping[str, str],
-    *,
-    patience: float,
-    max_size: int,
-    proxy: str | None,
-    now: int,
-) -> ClientConnection:
-    """Connect within `patience` seconds; `proxy` None takes the environment's.
+class Attempt(Struct, frozen=True):
+    """A connection that is asked for.
+
+    Attributes:
+        address: of the venue, and `path` behind it.
+        headers: of the upgrade.
+        patience: seconds that it may take.
+        max_size: of a message, bytes.
+        proxy: its URL; None takes the environment's.
+        now: ns UTC, for a refusal that says until when.
+    """
+
+    address: Address
+    path: str
+    headers: Mapping[str, str]
+    patience: float
+    max_size: int
+    proxy: str | None
+    now: int
+
+    @property
+    def url(self) -> str:
+        """What is connected to."""
+        return self.address.url + self.path
+
+    def refused(self, status: int, headers: Mapping[str, str]) -> HttpRefusal:
+        """Return the outcome of an answer that is a status."""
+        return HttpRefusal(status, retry_after(headers.get("Retry-After"), self.now))
+
+
+async def dial(attempt: Attempt) -> ClientConnection:
+    """Connect.
 
     Raises:
         Dropped: another attempt may do.
@@ -102,34 +128,33 @@ async def dial(
         Untrusted: the venue's certificate is not trusted.
         ConfigError: the proxy is no proxy's URL, or needs a library that is not installed.
     """
-    with outcomes(patience, now):
+    with outcomes(attempt):
         return await _Connect(
-            address.url + path,
-            ssl=address.tls,
-            additional_headers=headers,
-            user_agent_header="tidegate",
+            attempt.url,
+            ssl=attempt.address.tls,
+            additional_headers=attempt.headers,
+            user_agent_header=USER_AGENT,
             compression=None,
-            proxy=None if address.is_here else proxy or True,
-            open_timeout=patience,
-            close_timeout=1,
+            proxy=None if attempt.address.is_here else attempt.proxy or True,
+            open_timeout=attempt.patience,
+            close_timeout=CLOSE_SECONDS,
             ping_interval=None,  # the session does it, and knows when the silence is our own
-            max_size=max_size,
-            max_queue=256,
+            max_size=attempt.max_size,
+            max_queue=MOST_WAITING,
         )
 
 
 @contextmanager
-def outcomes(patience: float, now: int) -> Iterator[None]:
+def outcomes(attempt: Attempt) -> Iterator[None]:
     """Turn what an attempt has met into one of the outcomes."""
     try:
         yield
     except InvalidStatus as error:
-        asked = error.response.headers.get("Retry-After")
-        raise HttpRefusal(error.response.status_code, retry_after(asked, now)) from None
+        raise attempt.refused(error.response.status_code, error.response.headers) from None
     except ssl.SSLCertVerificationError as error:
         raise Untrusted(error.verify_message) from None
     except TimeoutError:
-        raise Silent(f"no answer within {patience:.1f} s") from None
+        raise Silent(f"no answer within {attempt.patience:.1f} s") from None
     except InvalidProxy as error:
         raise ConfigError(f"the proxy cannot be used: {error}") from None
     except ImportError:

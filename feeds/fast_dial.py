@@ -6,7 +6,6 @@ Only `feeds.transports` imports this, and only when it is asked to.
 import asyncio
 import logging
 import ssl
-from collections.abc import Mapping
 from typing import Any
 
 import picows
@@ -14,13 +13,13 @@ from picows.websockets.asyncio.connection import ClientConnection
 from picows.websockets.compat import Request, Response
 from picows.websockets.exceptions import ConnectionClosed
 from python_socks import ProxyError
+from websockets.proxy import get_proxy
+from websockets.uri import parse_uri
 
-from feeds.dial import Address, Dropped, HttpRefusal
+from feeds.dial import CLOSE_SECONDS, MOST_WAITING, USER_AGENT, Attempt, Dropped
 from feeds.errors import ConfigError
-from feeds.pacing import retry_after
 from feeds.sockets import Held, Socket
 
-QUEUE = 256
 WRITE_LIMIT = 32_768
 
 
@@ -47,17 +46,8 @@ class _Connection(ClientConnection):
         self.line.disconnect(False)
 
 
-async def dial_fast(
-    address: Address,
-    path: str,
-    headers: Mapping[str, str],
-    *,
-    patience: float,
-    max_size: int,
-    proxy: str | None,
-    now: int,
-) -> Socket:
-    """Connect within `patience` seconds; `proxy` None is a direct connection.
+async def dial_fast(attempt: Attempt) -> Socket:
+    """Connect.
 
     Raises:
         Dropped: the other side does not speak WebSocket.
@@ -65,6 +55,9 @@ async def dial_fast(
         ConfigError: the proxy is no proxy's URL.
         OSError, TimeoutError: as they come.
     """
+    address, patience, max_size = attempt.address, attempt.patience, attempt.max_size
+    # Found as the other library does, which knows NO_PROXY.
+    proxy = None if address.is_here else attempt.proxy or get_proxy(parse_uri(attempt.url))
 
     def made(request: picows.WSUpgradeRequest, response: picows.WSUpgradeResponse) -> _Connection:
         return _Connection(
@@ -74,8 +67,8 @@ async def dial_fast(
             permessage_deflate=None,
             ping_interval=None,  # the session does it, and knows when the silence is our own
             ping_timeout=None,
-            close_timeout=1,
-            max_queue=QUEUE,
+            close_timeout=CLOSE_SECONDS,
+            max_queue=MOST_WAITING,
             write_limit=WRITE_LIMIT,
             max_message_size=max_size,
             max_frame_size=0,  # the parser below has the limit, and stops there
@@ -86,11 +79,11 @@ async def dial_fast(
         async with asyncio.timeout(patience):
             _, connection = await picows.ws_connect(
                 made,
-                address.url + path,
+                attempt.url,
                 ssl_context=address.tls,
                 websocket_handshake_timeout=patience,  # cancelling closes nothing
                 max_frame_size=max_size,
-                extra_headers={**headers, "User-Agent": "tidegate"},
+                extra_headers={**attempt.headers, "User-Agent": USER_AGENT},
                 max_redirects=0,
                 use_aiofastnet=False,  # TLS is the one that `feeds.dial` knows the errors of
                 # Names are the proxy's to find in either case.
@@ -98,8 +91,7 @@ async def dial_fast(
             )
     except picows.WSInvalidStatusError as error:
         answer: Any = error.response
-        wait = retry_after(answer.headers.get("Retry-After"), now)
-        raise HttpRefusal(int(answer.status), wait) from None
+        raise attempt.refused(int(answer.status), answer.headers) from None
     except ssl.SSLError:
         raise  # one of which is a ValueError as well
     except (picows.WSInvalidURL, ValueError) as error:

@@ -1,47 +1,29 @@
 """Open one WebSocket with the library that is asked for."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 from websockets.exceptions import ConnectionClosed
-from websockets.proxy import get_proxy
-from websockets.uri import parse_uri
 
-from feeds.dial import Address, dial, outcomes
+from feeds.dial import Attempt, dial, outcomes
 from feeds.errors import ConfigError
 from feeds.sockets import Held, Socket, Transport
 
 
-async def open_socket(
-    transport: Transport,
-    address: Address,
-    path: str,
-    headers: Mapping[str, str],
-    *,
-    patience: float,
-    max_size: int,
-    proxy: str | None,
-    now: int,
-) -> Socket:
+async def open_socket(transport: Transport, attempt: Attempt) -> Socket:
     """Connect as `dial` does, with either library.
 
     Raises:
         Dropped, HttpRefusal, Untrusted, ConfigError: as `dial`; or the extra is not installed.
     """
     if transport is Transport.WEBSOCKETS:
-        plain = await dial(
-            address, path, headers, patience=patience, max_size=max_size, proxy=proxy, now=now
-        )
+        plain = await dial(attempt)
         return Held(plain, ConnectionClosed, plain.transport.abort)
     dial_fast = fast_or_refuse()
-    with outcomes(patience, now):
-        url = address.url + path
-        way = None if address.is_here else proxy or get_proxy(parse_uri(url))
-        return await dial_fast(
-            address, path, headers, patience=patience, max_size=max_size, proxy=way, now=now
-        )
+    with outcomes(attempt):
+        return await dial_fast(attempt)
 
 
-def fast_or_refuse() -> Callable[..., Awaitable[Socket]]:
+def fast_or_refuse() -> Callable[[Attempt], Awaitable[Socket]]:
     """Return what connects with picows.
 
     Raises:

@@ -19,7 +19,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from feeds.backoff import Backoff
-from feeds.dial import Dropped, HttpRefusal, Untrusted, dial, parse_address
+from feeds.dial import Attempt, Dropped, HttpRefusal, Untrusted, dial, parse_address
 from feeds.errors import ConfigError, FeedError
 from feeds.events import SECOND
 from feeds.venue.words import rfc3339
@@ -280,7 +280,7 @@ class AlpacaLine:
     async def _listen_once(
         self, ready: Callable[[], Coroutine[Any, Any, None]], hear: Hear
     ) -> None:
-        socket = await dial(
+        attempt = Attempt(
             self._address,
             "/stream",
             {},
@@ -289,6 +289,7 @@ class AlpacaLine:
             proxy=None,
             now=time.time_ns(),
         )
+        socket = await dial(attempt)
         failure: Exception | None = None
         async with socket:
             try:

@@ -1,9 +1,8 @@
 """What the tests of venues share: either library may hold the sockets."""
 
-from typing import Any
-
 import pytest
 
+from feeds.dial import Attempt
 from feeds.sockets import Socket, Transport
 from feeds.transports import open_socket
 
@@ -15,8 +14,8 @@ def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> T
     if transport is Transport.FAST:
         pytest.importorskip("picows", reason="needs the extra tidegate[fast]")
 
-    async def opened(_: Transport, *args: Any, **options: Any) -> Socket:
-        return await open_socket(transport, *args, **options)
+    async def opened(_: Transport, attempt: Attempt) -> Socket:
+        return await open_socket(transport, attempt)
 
     monkeypatch.setattr("feeds.connection.open_socket", opened)
     return transport

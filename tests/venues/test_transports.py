@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from feeds.dial import Dropped, parse_address
+from feeds.dial import Attempt, Dropped, parse_address
 from feeds.errors import ConfigError
 from feeds.sockets import Transport
 from feeds.transports import fast_or_refuse, open_socket
@@ -49,10 +49,9 @@ async def test_an_attempt_that_nobody_answers_leaves_no_connection(transport: Tr
 
     server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     address = parse_address(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    attempt = Attempt(address, "/", {}, patience=0.1, max_size=1000, proxy=None, now=0)
     async with server:
         with pytest.raises(Dropped, match="no answer"):
-            await open_socket(
-                transport, address, "/", {}, patience=0.1, max_size=1000, proxy=None, now=0
-            )
+            await open_socket(transport, attempt)
         with anyio.fail_after(5):
             await closed.wait()
