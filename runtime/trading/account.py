@@ -55,7 +55,7 @@ class Account:
             book.put(self.opening.cash)
         if self._written is not None:
             opening = Opening(book.own, now, self.holder, book.currency, book.foreign)
-            self._written.begin(opening)
+            self._written.note(opening)
         if self.opening is not None and isinstance(self._broker, RemoteBroker):
             self._broker.begin(self.opening)
 

@@ -51,11 +51,9 @@ class Cash(msgspec.Struct, frozen=True):
 class CashBook(Mapping[str, Cash]):
     """All cash of one account: a live view by currency.
 
-    `currency` is the account's own. While it is "" every amount counts as that, whatever a symbol
-    is paid in.
-
     Attributes:
-        currency: the account's own.
+        currency: the account's own. While it is "" every amount counts as that, whatever a symbol
+            is paid in.
         rates: of currencies that no price has told yet.
     """
 
@@ -107,14 +105,14 @@ class CashBook(Mapping[str, Cash]):
 
     def add(self, amount: Decimal, currency: str) -> None:
         """Have so much more of a currency."""
-        if currency == self.currency or not self.currency:
+        if self.is_own(currency):
             self._home = EXACT.add(self._home, amount)
         else:
             self._foreign[currency] = EXACT.add(self._foreign.get(currency, ZERO), amount)
 
     def rate(self, currency: str) -> Decimal | None:
         """Return what one unit is worth in the account's currency; None while no price says so."""
-        if currency == self.currency or not self.currency:
+        if self.is_own(currency):
             return ONE
         for pair, is_inverse in _pairs(currency, self.currency):
             mark = self._marks.get(pair)

@@ -75,11 +75,7 @@ class JournaledBroker:
         self._wake = wake
         self._broker.listen(wake)
 
-    def begin(self, opening: Opening) -> None:
-        """Note what a new account begins with."""
-        self._queue(_Waiting(opening, lambda: None))
-
-    def note(self, entry: DayBegun) -> None:
+    def note(self, entry: Opening | DayBegun) -> None:
         """Have something noted that is about the account and no order."""
         self._queue(_Waiting(entry, lambda: None))
 

@@ -110,7 +110,7 @@ class OrderDesk:
         """Whether every price may halt trading now."""
         if self._daily_loss is None or self.halted:
             return False
-        return self._portfolio.invested or bool(self._portfolio.cash_book.foreign)
+        return self._portfolio.invested or len(self._portfolio.cash_book) > 1
 
     def look_at_equity(self) -> None:
         """Halt where the account has lost more today than it may."""

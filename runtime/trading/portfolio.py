@@ -12,7 +12,7 @@ from decimal import Decimal, localcontext
 
 from feeds.events import Symbol
 from feeds.symbols import known_as
-from runtime.trading.cash import ONE, CashBook, currency_named, paid_in
+from runtime.trading.cash import CashBook, currency_named, paid_in
 from runtime.trading.orders import EXACT, LARGEST, MEAN, ZERO, Fill
 
 RELEASE = Decimal("1e-12")
@@ -280,10 +280,9 @@ class Portfolio:
 
     def _sum(self, amounts: Iterable[tuple[Position, Decimal]]) -> Decimal:
         """Add what is in the currencies of positions."""
-        book, total = self.cash_book, ZERO
+        total = ZERO
         for held, amount in amounts:
-            rate = ONE if book.is_own(held.currency) else book.rate(held.currency) or ZERO
-            total = EXACT.fma(amount, rate, total)
+            total = EXACT.fma(amount, self.cash_book.rate(held.currency) or ZERO, total)
         return total
 
     @property
@@ -321,12 +320,14 @@ class Profit:
     def __init__(self, portfolio: Portfolio) -> None:
         self._portfolio = portfolio
         self._start: Decimal | None = None
-        self.value  # noqa: B018  # it counts from here where it can
+        self._begin()
 
     @property
     def value(self) -> Decimal:
         """The gain in the account's currency."""
-        portfolio = self._portfolio
-        if self._start is None and not portfolio.unconverted:
-            self._start = portfolio.equity
-        return ZERO if self._start is None else EXACT.subtract(portfolio.equity, self._start)
+        self._begin()
+        return ZERO if self._start is None else EXACT.subtract(self._portfolio.equity, self._start)
+
+    def _begin(self) -> None:
+        if self._start is None and not self._portfolio.unconverted:
+            self._start = self._portfolio.equity

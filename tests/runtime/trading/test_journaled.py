@@ -64,7 +64,7 @@ class Desk:
         log = structlog.get_logger()
         self.broker = JournaledBroker(self.paper, self.journal, log, lambda: 5)
         self.broker.alarm = self.alarms.append
-        self.broker.begin(Opening(Decimal(1000), 1))
+        self.broker.note(Opening(Decimal(1000), 1))
         self.broker.on_market([QUOTE], 1)
 
     async def hear(self, count: int) -> list[OrderUpdate]:
