@@ -36,7 +36,7 @@ from runtime.schedule.schedule import Schedule, check_rules
 from runtime.schedule.times import TimeRule
 from runtime.schedule.training_hours import TrainingHours
 from runtime.securities import Resolution, Security
-from runtime.trading.cash import DOLLAR, currency_named, paid_in
+from runtime.trading.cash import DOLLAR, currency_named, is_currency, paid_in
 from runtime.trading.daily_loss import DailyLoss
 from runtime.trading.ordering import OrderDesk
 from runtime.trading.orders import ZERO, OrderTerms
@@ -416,7 +416,6 @@ def _currency(name: str, what: str) -> str:
     Raises:
         StrategyError: it is no name of one.
     """
-    code = name.strip().upper()
-    if not (2 <= len(code) <= 10 and code.isalnum()):
+    if not is_currency(name):
         raise StrategyError(f"{what}({name!r}): a currency is needed, such as EUR", "initialize")
-    return currency_named(code)
+    return currency_named(name)

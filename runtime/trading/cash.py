@@ -21,7 +21,14 @@ ONE = Decimal(1)
 
 def currency_named(name: str) -> str:
     """Return the currency that a name stands for: USDT and USDC are the dollar."""
-    return DOLLAR if name in DOLLARS else name
+    code = name.strip().upper()
+    return DOLLAR if code in DOLLARS else code
+
+
+def is_currency(name: str) -> bool:
+    """Whether a name can be one of a currency, or of a coin."""
+    code = currency_named(name)
+    return 2 <= len(code) <= 10 and code.isalnum()
 
 
 @lru_cache(maxsize=16_384)

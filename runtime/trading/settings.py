@@ -6,6 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from feeds.ccxt_words import PREFIX as CCXT
+from runtime.trading.cash import is_currency
 
 LARGEST_SUM = 1e15
 BROKERS = ("paper", "alpaca")
@@ -112,6 +113,8 @@ def trading_rows(trading: TradingSettings) -> Iterator[tuple[str, object, bool, 
     names = ", ".join((*BROKERS, "ccxt:NAME"))
     is_known = trading.broker in BROKERS or bool(trading.ccxt_venue)
     yield "trading.broker", repr(trading.broker), is_known, f"allowed are {names}"
+    named = trading.currency is None or is_currency(trading.currency)
+    yield "trading.currency", repr(trading.currency), named, "a currency is needed, such as EUR"
     for name, (least, most, allowed) in bounds.items():
         value = getattr(trading, name)
         yield f"trading.{name}", value, value is None or least <= value <= most, allowed

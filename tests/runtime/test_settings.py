@@ -78,6 +78,7 @@ def test_lean_keys_are_accepted_and_its_others_reported(tmp_path: Path) -> None:
         ("a.toml", "[feed]\nrate = -1.0\n", ["feed.rate is -1"]),
         ("a.toml", "[feed]\nspeed = nan\n", ["feed.speed is nan"]),
         ("a.toml", "[trading]\ncash = inf\n", ["trading.cash is inf"]),
+        ("a.toml", "[trading]\ncurrency = 'E!'\n", ["trading.currency is 'E!'", "such as EUR"]),
     ],
 )
 def test_a_mistake_is_one_sentence_with_its_place(

@@ -315,6 +315,13 @@ async def test_an_account_may_be_kept_in_another_currency() -> None:
     assert strategy.portfolio.equity == 1_000
 
 
+async def test_the_settings_may_name_it_in_either_case() -> None:
+    strategy = Buyer()
+    await run_on_events(strategy, [[quote(EUR_USD, 1.25, 1)]], trading={"currency": "eur"})
+    assert strategy.portfolio.currency == "EUR"
+    assert strategy.portfolio.cash_book["usd"].conversion_rate == Decimal("0.8")
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
